@@ -1,0 +1,173 @@
+//! The rows that a run produces: one struct per table, one row per measured thing.
+//!
+//! Metrics make them, tables write them, charts draw them; they are plain data and know none of the three.
+//! Layers are 0-based, as in `model.layers.N`; the paper's ℓ is `layer + 1`.
+
+use serde::Serialize;
+
+/// One block of one model: how much it writes into the residual stream. See [`crate::metrics::variance`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerRow {
+    /// The model as the user named it.
+    pub model: String,
+    /// 0-based block index.
+    pub layer: usize,
+    /// σ²(x_l): population variance over the hidden dimensions of the block's input, mean over tokens.
+    pub input_variance: f64,
+    /// σ²(x_{l+1}), the same of the block's output.
+    pub output_variance: f64,
+    /// σ² of what the attention branch adds.
+    pub attention_variance: f64,
+    /// σ² of what the feed-forward branch adds.
+    pub feed_forward_variance: f64,
+    /// √(mean of x²) of the block's output, mean over tokens.
+    pub output_rms: f64,
+    /// ‖δ_attention‖ / ‖x_l‖, mean over tokens.
+    pub attention_ratio: f64,
+    /// ‖δ_feed_forward‖ / ‖x_mid‖, mean over tokens.
+    pub feed_forward_ratio: f64,
+    /// 1 − cos(x_l, x_{l+1}), mean over tokens (ShortGPT's Block Influence).
+    pub block_influence: f64,
+    /// Number of tokens behind the means.
+    pub tokens: u64,
+}
+
+/// Which tokens an angular distance is taken at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Position {
+    /// The last token of each sequence, as in the paper.
+    Last,
+    /// Every token.
+    All,
+}
+
+impl Position {
+    /// The name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Last => "last",
+            Self::All => "all",
+        }
+    }
+}
+
+/// Angular distance between the inputs of block `start` and of block `start + span`, in \[0, 1\].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AngularRow {
+    /// The model as the user named it.
+    pub model: String,
+    /// First block of the window, 0-based.
+    pub start: usize,
+    /// Number of blocks in the window, at least 1.
+    pub span: usize,
+    /// The tokens behind the mean.
+    pub position: Position,
+    /// (1/π)·arccos of the cosine, mean over `count`.
+    pub distance: f64,
+    /// Standard error of the mean, sequences being the independent units; absent for a single sequence.
+    pub stderr: Option<f64>,
+    /// Number of tokens behind the mean.
+    pub count: u64,
+}
+
+/// What is removed from the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Attention and feed-forward of every block in the window.
+    Block,
+    /// The attention branch alone.
+    Attention,
+    /// The feed-forward branch alone.
+    FeedForward,
+}
+
+impl Part {
+    /// The name in tables and flags.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Attention => "attention",
+            Self::FeedForward => "feed_forward",
+        }
+    }
+}
+
+/// What a removal is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PruneMetric {
+    /// Mean next-token negative log-likelihood, nats per token.
+    Nll,
+    /// exp of the mean NLL.
+    Perplexity,
+    /// KL(full ‖ pruned) of the next-token distributions, nats per token.
+    Kl,
+    /// Share of positions where pruned and full model rank the same token first.
+    Top1Agreement,
+}
+
+impl PruneMetric {
+    /// The name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nll => "nll",
+            Self::Perplexity => "perplexity",
+            Self::Kl => "kl",
+            Self::Top1Agreement => "top1_agreement",
+        }
+    }
+}
+
+/// One removal judged by one metric.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PruneRow {
+    /// The model as the user named it.
+    pub model: String,
+    /// First removed block, 0-based.
+    pub first: usize,
+    /// Last removed block, inclusive.
+    pub last: usize,
+    /// What of those blocks is removed.
+    pub part: Part,
+    /// The metric of the three numbers that follow.
+    pub metric: PruneMetric,
+    /// The full model's value.
+    pub baseline: f64,
+    /// The pruned model's value.
+    pub pruned: f64,
+    /// `pruned − baseline`.
+    pub delta: f64,
+    /// Lower end of the 95 % paired bootstrap interval of `delta`; absent for a single sequence.
+    pub ci_low: Option<f64>,
+    /// Upper end of the same interval.
+    pub ci_high: Option<f64>,
+    /// Number of predicted tokens behind the means.
+    pub count: u64,
+}
+
+/// A law of output variance against depth, fitted by least squares on the logarithm.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Fit {
+    /// Factor in front.
+    pub a: f64,
+    /// Rate (exponential law) or power (power law).
+    pub b: f64,
+    /// Coefficient of determination on the logarithm.
+    pub r2: f64,
+    /// Akaike's criterion, n·ln(RSS/n) + 2·2; lower is better.
+    pub aic: f64,
+}
+
+/// Both growth laws of one model. See [`crate::metrics::growth`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Growth {
+    /// `a·e^{b·l}`, l = layer + 1.
+    pub exponential: Fit,
+    /// `a·l^b`, l = layer + 1.
+    pub power: Fit,
+}

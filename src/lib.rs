@@ -1,1 +1,3 @@
-
+//! scratch
+pub mod nn;
+pub mod rows;

@@ -2,7 +2,11 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Linear, Norm, Ragged, RopeTables, ops};
+use super::{
+    Linear, Norm, Ragged, RopeTables,
+    clock::{Work, timed},
+    ops,
+};
 
 /// The numbers of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +51,8 @@ impl Attention {
         let value = self.value.forward(x)?;
         let query = ops::rotate(&query, &rope.cos, &rope.sin, batch)?;
         let key = ops::rotate(&key, &rope.cos, &rope.sin, batch)?;
-        self.output.forward(&ops::causal_attention(&query, &key, &value, self.shape, batch)?)
+        let mixed = timed(Work::Attention, || ops::causal_attention(&query, &key, &value, self.shape, batch))?;
+        self.output.forward(&mixed)
     }
 }
 

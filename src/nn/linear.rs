@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
+use super::clock::{Work, timed};
+
 /// `y = x·Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
@@ -17,7 +19,7 @@ impl Linear {
     /// # Errors
     /// Shapes that do not fit, or an error of the device.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.weight.t()?)?;
+        let y = timed(Work::Product, || x.matmul(&self.weight.t()?))?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),

@@ -2,8 +2,10 @@
 
 pub mod attention;
 pub mod branch;
+pub mod clock;
 pub mod cpu;
 pub mod feed_forward;
+pub mod host;
 pub mod linear;
 pub mod norm;
 pub mod ops;

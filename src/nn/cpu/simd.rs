@@ -67,6 +67,24 @@ pub fn sum_f64_by(n: usize, term: impl Fn(usize) -> f64) -> f64 {
     tail + partial.iter().sum::<f64>()
 }
 
+/// ⟨x, y⟩, added up in f64.
+#[inline(always)]
+#[must_use]
+pub fn dot(x: &[f32], y: &[f32]) -> f64 {
+    let y = &y[..x.len()];
+    sum_f64_by(x.len(), |i| f64::from(x[i]) * f64::from(y[i]))
+}
+
+/// ⟨x, y⟩ / (‖x‖·‖y‖) in f64, clamped to [−1, 1]; 0 if one of them is zero.
+#[must_use]
+pub fn cosine(x: &[f32], y: &[f32]) -> f64 {
+    let (xy, xx, yy) = vectorised(
+        #[inline(always)]
+        || (dot(x, y), dot(x, x), dot(y, y)),
+    );
+    (xy / (xx * yy).sqrt().max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0)
+}
+
 /// The largest element; −∞ of nothing.
 #[inline(always)]
 #[must_use]

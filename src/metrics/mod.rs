@@ -1,0 +1,10 @@
+//! What is measured: one file per metric. A metric turns what it sees of a walk into rows; it never prints or writes.
+
+pub mod angular;
+pub mod bootstrap;
+pub mod growth;
+pub mod prune;
+pub mod variance;
+mod verdict;
+
+pub use verdict::{Finding, Verdict};

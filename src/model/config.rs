@@ -1,0 +1,90 @@
+//! A decoder's configuration, resolved per block before anything is loaded.
+
+use super::{ModelError, Placement};
+use crate::nn::{AttentionShape, rope::Rope};
+
+/// Everything that is known of a model without its weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecoderConfig {
+    /// Name of the family that read it.
+    pub family: &'static str,
+    /// Number of tokens in the vocabulary.
+    pub vocab: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Positions that the model was trained for.
+    pub context: usize,
+    /// ε of every norm.
+    pub norm_eps: f64,
+    /// Whether the output matrix is the embedding.
+    pub tied: bool,
+    /// Rotary embedding.
+    pub rope: Rope,
+    /// One entry a block.
+    pub blocks: Vec<BlockConfig>,
+}
+
+/// One block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockConfig {
+    /// Where its branches are normed.
+    pub placement: Placement,
+    /// Its attention.
+    pub attention: AttentionConfig,
+    /// Its feed-forward.
+    pub feed_forward: FeedForwardConfig,
+}
+
+/// Attention of a block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionConfig {
+    /// Heads, groups, window.
+    pub shape: AttentionShape,
+    /// Whether query, key and value have biases.
+    pub input_bias: bool,
+    /// Whether the output has a bias.
+    pub output_bias: bool,
+    /// Whether queries and keys are normed per head.
+    pub head_norm: bool,
+}
+
+/// Feed-forward of a block.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeedForwardConfig {
+    /// SwiGLU.
+    Gated {
+        /// Width between.
+        intermediate: usize,
+        /// Whether its maps have biases.
+        bias: bool,
+    },
+}
+
+impl DecoderConfig {
+    /// Refuses numbers that make no model, naming the field.
+    pub(super) fn checked(self) -> Result<Self, ModelError> {
+        let positive = [("vocab_size", self.vocab), ("hidden_size", self.hidden), ("num_hidden_layers", self.blocks.len())];
+        for (field, value) in positive {
+            require(value > 0, field, || "must not be 0".to_owned())?;
+        }
+        for block in &self.blocks {
+            let AttentionShape { heads, kv_heads, head_dim, window } = block.attention.shape;
+            require(heads > 0, "num_attention_heads", || "must not be 0".to_owned())?;
+            require(kv_heads > 0, "num_key_value_heads", || "must not be 0".to_owned())?;
+            require(heads.is_multiple_of(kv_heads), "num_key_value_heads", || {
+                format!("{kv_heads} does not divide the {heads} attention heads")
+            })?;
+            require(head_dim > 0 && head_dim.is_multiple_of(2), "head_dim", || {
+                format!("{head_dim} is not a positive even number")
+            })?;
+            require(window != Some(0), "sliding_window", || "must not be 0".to_owned())?;
+            let FeedForwardConfig::Gated { intermediate, .. } = block.feed_forward;
+            require(intermediate > 0, "intermediate_size", || "must not be 0".to_owned())?;
+        }
+        Ok(self)
+    }
+}
+
+fn require(holds: bool, field: &str, problem: impl FnOnce() -> String) -> Result<(), ModelError> {
+    if holds { Ok(()) } else { Err(ModelError::Config { field: field.to_owned(), problem: problem() }) }
+}

@@ -1,0 +1,240 @@
+//! Where the bytes of a model come from: the Hugging Face Hub, a local folder, the binary itself.
+
+mod embedded;
+mod folder;
+pub mod hub;
+mod tensors;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+pub use embedded::EmbeddedModel;
+pub use tensors::{TensorFiles, TensorInfo, TensorsError};
+
+/// Why a checkpoint could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The folder does not exist.
+    #[error("model folder does not exist ({}); give an existing folder or a Hub id such as org/name", folder.display())]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("model file cannot be read ({}: {error}); a checkpoint needs config.json, its safetensors and tokenizer.json", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A file is not the JSON it should be.
+    #[error("model file is not valid ({}: {problem}); download it again", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        problem: String,
+    },
+    /// The index names a file that is not a plain name in the folder.
+    #[error("weights index names a shard outside its folder ({}: `{shard}`); do not use this checkpoint", index.display())]
+    ClimbingShard {
+        /// The name.
+        shard: String,
+        /// The index.
+        index: PathBuf,
+    },
+    /// The index names a shard that is not there.
+    #[error("weights shard is missing ({shard} in {}); download the checkpoint again", folder.display())]
+    MissingShard {
+        /// The shard.
+        shard: String,
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// No safetensors.
+    #[error("model folder has no safetensors weights ({}{}); save it with `model.save_pretrained(folder, safe_serialization=True)`",
+        folder.display(), pickled_note(pickled.as_deref()))]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+        /// A pickled file that was found instead; those are never opened, because they can run code.
+        pickled: Option<PathBuf>,
+    },
+    /// No embedded model of that name.
+    #[error("embedded model is unknown (embedded:{name}); there are: {}", EmbeddedModel::NAMES.join(", "))]
+    UnknownEmbedded {
+        /// The name.
+        name: String,
+    },
+    /// Text was given, but nothing can tokenise it.
+    #[error("tokenizer is missing ({model} has no tokenizer.json); give token ids with --tokens, or add the file")]
+    NoTokenizer {
+        /// The model.
+        model: String,
+    },
+    /// The tokenizer cannot be read.
+    #[error("tokenizer is not valid ({model}: {problem}); download tokenizer.json again")]
+    BadTokenizer {
+        /// The model.
+        model: String,
+        /// What the tokenizer library said.
+        problem: String,
+    },
+    /// The weights.
+    #[error(transparent)]
+    Tensors(#[from] TensorsError),
+    /// The Hub.
+    #[error(transparent)]
+    Hub(#[from] hub::HubError),
+}
+
+fn pickled_note(pickled: Option<&Path>) -> String {
+    pickled.map_or_else(String::new, |path| format!(", only pickled {}, which can run code and is never opened", path.display()))
+}
+
+/// A model as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelRef {
+    /// `embedded:NAME`, shipped in the binary.
+    Embedded(EmbeddedModel),
+    /// `org/name` or `org/name@revision` on the Hub.
+    Hub {
+        /// `org/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: Option<String>,
+    },
+    /// A local folder.
+    Folder(PathBuf),
+}
+
+impl FromStr for ModelRef {
+    type Err = SourceError;
+
+    /// An existing folder is a folder, whatever it looks like; else `org/name` is the Hub's.
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        if let Some(name) = text.strip_prefix("embedded:") {
+            return name.parse().map(Self::Embedded);
+        }
+        if Path::new(text).is_dir() || !looks_like_hub_id(text) {
+            return Ok(Self::Folder(PathBuf::from(text)));
+        }
+        let (repo, revision) = text.split_once('@').map_or((text, None), |(repo, revision)| (repo, Some(revision.to_owned())));
+        Ok(Self::Hub { repo: repo.to_owned(), revision })
+    }
+}
+
+fn looks_like_hub_id(text: &str) -> bool {
+    let repo = text.split('@').next().unwrap_or_default();
+    let plain = |part: &str| {
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    matches!(repo.split('/').collect::<Vec<_>>()[..], [org, name] if plain(org) && plain(name))
+}
+
+impl fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(model) => write!(f, "embedded:{}", model.name()),
+            Self::Hub { repo, revision: Some(revision) } => write!(f, "{repo}@{revision}"),
+            Self::Hub { repo, revision: None } => f.write_str(repo),
+            Self::Folder(folder) => write!(f, "{}", folder.display()),
+        }
+    }
+}
+
+enum TokenizerFile {
+    Path(PathBuf),
+    Bytes(&'static [u8]),
+}
+
+/// An opened checkpoint: configuration and headers are read, weights are not.
+pub struct Checkpoint {
+    /// The model as the user named it.
+    pub name: String,
+    /// The commit, if it came from the Hub.
+    pub commit: Option<String>,
+    /// config.json.
+    pub config: serde_json::Value,
+    /// The weights.
+    pub tensors: TensorFiles,
+    tokenizer: Option<TokenizerFile>,
+}
+
+impl Checkpoint {
+    /// Opens what the user named, downloading it if it is on the Hub and not in the cache.
+    ///
+    /// # Errors
+    /// Anything that keeps it from being opened; see [`SourceError`].
+    pub fn open(model: &ModelRef, progress: &dyn hub::Progress) -> Result<Self, SourceError> {
+        let name = model.to_string();
+        let from_folder = |folder: &Path, commit| {
+            let folder::FolderFiles { config, tensors, tokenizer } = folder::open(folder)?;
+            Ok(Self { name: name.clone(), commit, config, tensors, tokenizer: tokenizer.map(TokenizerFile::Path) })
+        };
+        match model {
+            ModelRef::Folder(folder) => from_folder(folder, None),
+            ModelRef::Hub { repo, revision } => {
+                let snapshot = hub::fetch_model(&hub::HubConfig::from_env()?, repo, revision.as_deref(), progress)?;
+                from_folder(&snapshot.folder, Some(snapshot.commit))
+            }
+            ModelRef::Embedded(model) => {
+                let tensors = TensorFiles::from_bytes(&name, model.weights())?;
+                let tokenizer = Some(TokenizerFile::Bytes(model.tokenizer()));
+                Ok(Self { name: name.clone(), commit: None, config: model.config(), tensors, tokenizer })
+            }
+        }
+    }
+
+    /// The checkpoint's tokenizer.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn tokenizer(&self) -> Result<tokenizers::Tokenizer, SourceError> {
+        let tokenizer = match &self.tokenizer {
+            None => return Err(SourceError::NoTokenizer { model: self.name.clone() }),
+            Some(TokenizerFile::Path(path)) => tokenizers::Tokenizer::from_file(path),
+            Some(TokenizerFile::Bytes(bytes)) => tokenizers::Tokenizer::from_bytes(bytes),
+        };
+        tokenizer.map_err(|error| SourceError::BadTokenizer { model: self.name.clone(), problem: error.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hub_ids_folders_and_embedded_models_are_told_apart() {
+        let hub = |repo: &str, revision: Option<&str>| ModelRef::Hub { repo: repo.into(), revision: revision.map(Into::into) };
+        for (text, expected) in [
+            ("meta-llama/Llama-3.2-1B", hub("meta-llama/Llama-3.2-1B", None)),
+            ("org/name@v1.0", hub("org/name", Some("v1.0"))),
+            ("./models/x", ModelRef::Folder("./models/x".into())),
+            ("/abs/path", ModelRef::Folder("/abs/path".into())),
+            ("../x", ModelRef::Folder("../x".into())),
+            ("model", ModelRef::Folder("model".into())),
+            ("a/b/c", ModelRef::Folder("a/b/c".into())),
+        ] {
+            let parsed: ModelRef = text.parse().unwrap();
+            assert_eq!(parsed, expected);
+            assert_eq!(parsed.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_existing_folder_wins_over_a_hub_id() {
+        let folder: ModelRef = "src/source".parse().unwrap();
+        assert_eq!(folder, ModelRef::Folder("src/source".into()));
+    }
+
+    #[test]
+    fn an_unknown_embedded_model_lists_those_there_are() {
+        let message = "embedded:nope".parse::<ModelRef>().unwrap_err().to_string();
+        assert!(message.contains("nope") && message.contains("pre"), "{message}");
+    }
+}

@@ -1,0 +1,260 @@
+//! Named tensors in one or several safetensors files, read range by range.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors, tensor::SafeTensorError};
+
+/// Why weights could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorsError {
+    /// The file cannot be read at all.
+    #[error("weights file cannot be read ({}: {error}); check the path and its permissions", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Fewer or more bytes than the header promises, or no intact header.
+    #[error("weights file is truncated or corrupt ({}: {problem}, file size {bytes} bytes); download it again", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// Size of the file.
+        bytes: u64,
+    },
+    /// One name in two shards.
+    #[error("tensor `{tensor}` is stored twice (in {first} and {second}); remove the stale shard")]
+    Duplicate {
+        /// The tensor.
+        tensor: String,
+        /// The shard that had it first.
+        first: String,
+        /// The shard that has it again.
+        second: String,
+    },
+    /// A data type that cannot hold weights.
+    #[error("tensor `{tensor}` has data type {dtype:?}; convert the checkpoint to f32, f16 or bf16")]
+    UnsupportedType {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        dtype: Dtype,
+    },
+}
+
+/// Where one tensor lies and what it looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Dimensions, slowest first.
+    pub shape: Vec<usize>,
+    shard: usize,
+    range: Range<u64>,
+}
+
+impl TensorInfo {
+    /// Size in the file.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+enum Shard {
+    File { path: PathBuf, file: File },
+    Memory { name: String, bytes: std::borrow::Cow<'static, [u8]> },
+}
+
+/// The tensors of a checkpoint by name. Nothing is read before it is asked for.
+pub struct TensorFiles {
+    shards: Vec<Shard>,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+impl TensorFiles {
+    /// Opens safetensors files and checks their headers.
+    ///
+    /// # Errors
+    /// A file that is unreadable, truncated or corrupt; a tensor stored twice; a type that is not f32, f16 or bf16.
+    pub fn open(paths: &[PathBuf]) -> Result<Self, TensorsError> {
+        let mut files = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+        for path in paths {
+            let unreadable = |error| TensorsError::Unreadable { path: path.clone(), error };
+            let file = File::open(path).map_err(unreadable)?;
+            let length = file.metadata().map_err(unreadable)?.len();
+            let header = map(&file, 0..length).map_err(unreadable)?;
+            files.add_header(path, &header)?;
+            drop(header);
+            files.shards.push(Shard::File { path: path.clone(), file });
+        }
+        Ok(files)
+    }
+
+    /// Takes a safetensors file that is in memory already.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_bytes(name: &str, bytes: impl Into<std::borrow::Cow<'static, [u8]>>) -> Result<Self, TensorsError> {
+        let mut files = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+        let bytes = bytes.into();
+        files.add_header(Path::new(name), &bytes)?;
+        files.shards.push(Shard::Memory { name: name.to_owned(), bytes });
+        Ok(files)
+    }
+
+    /// Every tensor, by name.
+    #[must_use]
+    pub const fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    /// Runs `body` on some bytes of a tensor: those of `rows` of its first dimension, or all.
+    ///
+    /// The bytes are mapped for the time of the call alone: what has been read does not count as memory of this process
+    /// afterwards, however large the checkpoint.
+    ///
+    /// # Errors
+    /// A file that has become unreadable.
+    ///
+    /// # Panics
+    /// If there is no such tensor or row; names and shapes are checked when a model is opened.
+    pub fn with_bytes<R>(&self, name: &str, rows: Option<Range<usize>>, body: impl FnOnce(&[u8]) -> R) -> Result<R, TensorsError> {
+        let info = &self.tensors[name];
+        let row = info.bytes() / info.shape.first().copied().unwrap_or(1).max(1) as u64;
+        let range = rows.map_or(info.range.clone(), |rows| {
+            info.range.start + rows.start as u64 * row..info.range.start + rows.end as u64 * row
+        });
+        assert!(range.end <= info.range.end, "rows beyond tensor `{name}`");
+        match &self.shards[info.shard] {
+            Shard::Memory { bytes, .. } => Ok(body(&bytes[range.start as usize..range.end as usize])),
+            Shard::File { path, file } => {
+                let mapped = map(file, range).map_err(|error| TensorsError::Unreadable { path: path.clone(), error })?;
+                Ok(body(&mapped))
+            }
+        }
+    }
+
+    fn add_header(&mut self, path: &Path, bytes: &[u8]) -> Result<(), TensorsError> {
+        let corrupt = |error: SafeTensorError| TensorsError::Corrupt {
+            path: path.to_owned(),
+            problem: describe(&error, bytes),
+            bytes: bytes.len() as u64,
+        };
+        let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(corrupt)?;
+        let data = header as u64 + 8;
+        for (name, info) in metadata.tensors() {
+            if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+                // Integer buffers (position ids and the like) are no weights; the model's preflight says if one is missing.
+                if matches!(info.dtype, Dtype::I64 | Dtype::I32 | Dtype::BOOL | Dtype::U8) {
+                    continue;
+                }
+                return Err(TensorsError::UnsupportedType { tensor: name, dtype: info.dtype });
+            }
+            let (start, end) = info.data_offsets;
+            let range = data + start as u64..data + end as u64;
+            let entry = TensorInfo { dtype: info.dtype, shape: info.shape.clone(), shard: self.shards.len(), range };
+            if let Some(first) = self.tensors.insert(name.clone(), entry) {
+                let first = self.shards.get(first.shard).map_or_else(String::new, Shard::name);
+                return Err(TensorsError::Duplicate { tensor: name, first, second: path.display().to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shard {
+    fn name(&self) -> String {
+        match self {
+            Self::File { path, .. } => path.display().to_string(),
+            Self::Memory { name, .. } => name.clone(),
+        }
+    }
+}
+
+/// What a header's error means to somebody who looks at a file.
+fn describe(error: &SafeTensorError, bytes: &[u8]) -> String {
+    let promised = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
+    match (error, promised) {
+        (SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength, Some(length)) => {
+            format!("its header claims to be {length} bytes long")
+        }
+        (SafeTensorError::MetadataIncompleteBuffer, _) => "its tensors need another number of bytes than there are".to_owned(),
+        (error, _) => error.to_string(),
+    }
+}
+
+#[allow(unsafe_code, reason = "a memory map is unsafe because another process may change the file; weights are read-only data")]
+fn map(file: &File, range: Range<u64>) -> std::io::Result<memmap2::Mmap> {
+    let length = usize::try_from(range.end - range.start).map_err(std::io::Error::other)?;
+    // SAFETY: the map is private to this call's result and only read. A file cut short by somebody else while it is mapped
+    // would fault, as it would in every tool that maps checkpoints.
+    unsafe { memmap2::MmapOptions::new().offset(range.start).len(length).map(file) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file_with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn two_tensors() -> Vec<u8> {
+        let a: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![2, 2], &a).unwrap();
+        safetensors::serialize([("a", view.clone()), ("b", view)], None).unwrap()
+    }
+
+    #[test]
+    fn rows_of_a_tensor_are_its_bytes_in_the_file() {
+        let (_folder, path) = file_with(&two_tensors());
+        let files = TensorFiles::open(&[path]).unwrap();
+        let row = files.with_bytes("b", Some(1..2), <[u8]>::to_vec).unwrap();
+        assert_eq!(row, [3f32.to_le_bytes(), 4f32.to_le_bytes()].concat());
+    }
+
+    #[test]
+    fn a_truncated_file_is_named_with_its_size() {
+        let bytes = two_tensors();
+        let (_folder, path) = file_with(&bytes[..bytes.len() - 5]);
+        let message = TensorFiles::open(&[path]).err().unwrap().to_string();
+        assert!(message.contains("model.safetensors") && message.contains("truncated"), "{message}");
+    }
+
+    #[test]
+    fn a_huge_header_length_is_an_error_that_names_it() {
+        for length in [u64::MAX, 1 << 40, 99_999_999] {
+            let (_folder, path) = file_with(&[&length.to_le_bytes()[..], b"{}"].concat());
+            let message = TensorFiles::open(&[path]).err().unwrap().to_string();
+            assert!(message.contains(&length.to_string()), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_and_a_short_one_are_errors() {
+        for bytes in [&b""[..], b"abc"] {
+            let (_folder, path) = file_with(bytes);
+            assert!(TensorFiles::open(&[path]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_tensor_in_two_shards_is_refused() {
+        let (_one, first) = file_with(&two_tensors());
+        let (_two, second) = file_with(&two_tensors());
+        let message = TensorFiles::open(&[first, second]).err().unwrap().to_string();
+        assert!(message.contains("stored twice"), "{message}");
+    }
+}

@@ -1,0 +1,113 @@
+//! Lanes: routes share one state until they first differ.
+
+use candle_core::Tensor;
+
+use super::{Batch, Observer, Route, Site, WalkError};
+use crate::{
+    model::{
+        Block,
+        BranchKind::{self, Attention, FeedForward},
+    },
+    nn::RopeTables,
+};
+
+/// Routes that have visited the same branches so far, and the stream that they share.
+#[derive(Clone)]
+pub struct Lane {
+    /// The residual stream, `[tokens, hidden]`.
+    pub state: Tensor,
+    /// Indices of the routes.
+    pub routes: Vec<usize>,
+}
+
+/// One batch with all its lanes. The first lane is the one with the full model, route 0.
+pub struct Segment {
+    /// The sequences.
+    pub batch: Batch,
+    /// Where their routes stand.
+    pub lanes: Vec<Lane>,
+    /// Tokens that a block is given at once: lanes of a small batch go through it together.
+    pub group_tokens: usize,
+}
+
+impl Segment {
+    /// Every lane through one block, in which lanes whose routes part become two.
+    pub fn pass(
+        &mut self,
+        layer: usize,
+        block: &Block,
+        rope: &RopeTables,
+        routes: &[Route],
+        observers: &mut [&mut dyn Observer],
+    ) -> Result<(), WalkError> {
+        self.observe(Site::BlockIn(layer), observers)?;
+        self.branch(layer, Attention, block, rope, routes, observers)?;
+        self.observe(Site::BlockMid(layer), observers)?;
+        self.branch(layer, FeedForward, block, rope, routes, observers)?;
+        self.observe(Site::BlockOut(layer), observers)
+    }
+
+    fn observe(&self, site: Site, observers: &mut [&mut dyn Observer]) -> Result<(), WalkError> {
+        notify(site, &self.lanes[0].state, &self.batch, observers)
+    }
+
+    fn branch(
+        &mut self,
+        layer: usize,
+        kind: BranchKind,
+        block: &Block,
+        rope: &RopeTables,
+        routes: &[Route],
+        observers: &mut [&mut dyn Observer],
+    ) -> Result<(), WalkError> {
+        let (mut visiting, passing) = self.part(|route| routes[route].visits(layer, kind));
+        let site = match kind {
+            Attention => Site::AttentionDelta(layer),
+            FeedForward => Site::FeedForwardDelta(layer),
+        };
+        let tokens = self.batch.ragged.tokens();
+        let together = (self.group_tokens / tokens).max(1);
+        for (group_index, group) in visiting.chunks_mut(together).enumerate() {
+            let x = stacked(group)?;
+            let delta = block.delta(kind, &x, rope, &self.batch.ragged.repeated(group.len()))?;
+            if group_index == 0 {
+                notify(site, &delta.narrow(0, 0, tokens)?, &self.batch, observers)?;
+            }
+            let x = block.join(kind, &x, &delta)?;
+            for (index, lane) in group.iter_mut().enumerate() {
+                lane.state = x.narrow(0, index * tokens, tokens)?;
+            }
+        }
+        // The full model visits everything, so the first of those that visit stays the first of all.
+        self.lanes = visiting;
+        self.lanes.extend(passing);
+        Ok(())
+    }
+
+    /// Splits every lane into the routes that visit the coming branch and those that pass it by. The latter keep the state
+    /// itself, without a copy.
+    fn part(&mut self, visits: impl Fn(usize) -> bool) -> (Vec<Lane>, Vec<Lane>) {
+        let (mut visiting, mut passing) = (Vec::new(), Vec::new());
+        for Lane { state, routes } in self.lanes.drain(..) {
+            let (stay, skip): (Vec<usize>, Vec<usize>) = routes.into_iter().partition(|&route| visits(route));
+            if !skip.is_empty() {
+                passing.push(Lane { state: state.clone(), routes: skip });
+            }
+            if !stay.is_empty() {
+                visiting.push(Lane { state, routes: stay });
+            }
+        }
+        (visiting, passing)
+    }
+}
+
+fn stacked(lanes: &[Lane]) -> candle_core::Result<Tensor> {
+    match lanes {
+        [lane] => Ok(lane.state.clone()),
+        lanes => Tensor::cat(&lanes.iter().map(|lane| &lane.state).collect::<Vec<_>>(), 0),
+    }
+}
+
+pub fn notify(site: Site, tensor: &Tensor, batch: &Batch, observers: &mut [&mut dyn Observer]) -> Result<(), WalkError> {
+    observers.iter_mut().filter(|observer| observer.wants(site)).try_for_each(|observer| observer.observe(site, tensor, batch))
+}

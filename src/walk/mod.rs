@@ -1,0 +1,223 @@
+//! The walk: one pass over the layers for every route and every metric.
+//!
+//! Routes that only remove branches are increasing subsequences of the model. They share their state until they first differ,
+//! and at each block all of them ("lanes") go through it while it is in memory: sweeping every single-block removal costs
+//! L(L+1)/2 block evaluations instead of L(L+1), reads each weight once, and is exact.
+
+mod batch;
+mod budget;
+mod lanes;
+mod next_token;
+mod route;
+mod site;
+
+pub use batch::Batch;
+pub use budget::{Budget, MemoryPlan};
+pub use next_token::{NextTokenScores, SequenceScore};
+pub use route::Route;
+pub use site::{Observer, Site};
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{DType, Tensor};
+
+use crate::model::{LayeredModel, ModelError};
+use lanes::{Lane, Segment, notify};
+use next_token::Scorer;
+
+/// Why a walk ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tensor library or the device.
+    #[error(transparent)]
+    Device(#[from] candle_core::Error),
+    /// A token that the model does not know.
+    #[error("token id is out of range (sequence {sequence}, position {position}: id {id}, vocabulary {vocab}); use the model's own tokenizer")]
+    UnknownToken {
+        /// Index of the sequence.
+        sequence: usize,
+        /// Position in it.
+        position: usize,
+        /// The id.
+        id: u32,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// A sequence without tokens, or no sequence.
+    #[error("input is empty (sequence {sequence} has no token); give at least one token a sequence")]
+    Empty {
+        /// Index of the sequence.
+        sequence: usize,
+    },
+    /// NaN or infinity in the stream.
+    #[error("hidden state is not finite (first after layer {layer}); the weights overflow in this data type: try --dtype f32")]
+    NonFinite {
+        /// The first layer whose output has one.
+        layer: usize,
+    },
+    /// The user wants to stop.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
+}
+
+/// What a walk is told from outside and tells to outside.
+pub struct Watch<'a> {
+    /// Set by a signal handler: the walk stops before the next block.
+    pub interrupted: &'a AtomicBool,
+    /// Called with the share of the work that is done.
+    pub progress: &'a dyn Fn(f64),
+}
+
+impl Watch<'_> {
+    fn check(&self) -> Result<(), WalkError> {
+        if self.interrupted.load(Ordering::Relaxed) { Err(WalkError::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// What becomes of the ends of the routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing: the head is not even loaded.
+    Drop,
+    /// The next token is scored on every route.
+    ScoreNextToken,
+}
+
+/// A run over all sequences and routes.
+pub struct Walk<'a> {
+    /// The model.
+    pub model: &'a dyn LayeredModel,
+    /// Token ids.
+    pub sequences: &'a [Vec<u32>],
+    /// What is removed on each route besides the full model, which is always there.
+    pub removals: &'a [Route],
+    /// What is done at the end.
+    pub ending: Ending,
+    /// How much at once.
+    pub budget: Budget,
+    /// Interruption and progress.
+    pub watch: Watch<'a>,
+}
+
+impl Walk<'_> {
+    /// Walks. `observers` see the full model; the scores, if asked for, are those of the full model and of each removal.
+    ///
+    /// # Errors
+    /// Input that the model cannot take, weights that cannot be read, states that are not finite, an interruption.
+    pub fn run(&self, observers: &mut [&mut dyn Observer]) -> Result<NextTokenScores, WalkError> {
+        self.check_input()?;
+        let lengths: Vec<usize> = self.sequences.iter().map(Vec::len).collect();
+        let passes = self.budget.passes(self.model.shape(), &lengths, self.removals.len() + 1);
+        let mut scores = NextTokenScores::new(self.sequences.len(), self.removals.len());
+        let removals_per_pass = (passes.routes - 1).max(1);
+        let batches: Vec<Vec<usize>> = match self.removals.len() {
+            0 => vec![vec![]],
+            n => (0..n).collect::<Vec<_>>().chunks(removals_per_pass).map(<[usize]>::to_vec).collect(),
+        };
+        let total = (batches.len() * passes.chunks.len()) as f64;
+        let mut done = 0.0;
+        for (first, removals) in batches.iter().enumerate() {
+            let mut nobody: [&mut dyn Observer; 0] = [];
+            for chunk in &passes.chunks {
+                let observers: &mut [&mut dyn Observer] = if first == 0 { &mut *observers } else { &mut nobody };
+                let pass = Pass { walk: self, removals, done, total };
+                pass.run(chunk, observers, &mut scores)?;
+                done += 1.0;
+            }
+        }
+        Ok(scores)
+    }
+
+    fn check_input(&self) -> Result<(), WalkError> {
+        let vocab = self.model.shape().vocab;
+        if self.sequences.is_empty() {
+            return Err(WalkError::Empty { sequence: 0 });
+        }
+        for (sequence, ids) in self.sequences.iter().enumerate() {
+            if ids.is_empty() {
+                return Err(WalkError::Empty { sequence });
+            }
+            if let Some(position) = ids.iter().position(|&id| id as usize >= vocab) {
+                return Err(WalkError::UnknownToken { sequence, position, id: ids[position], vocab });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One pass: some sequences, some routes, all layers.
+struct Pass<'a> {
+    walk: &'a Walk<'a>,
+    removals: &'a [usize],
+    done: f64,
+    total: f64,
+}
+
+impl Pass<'_> {
+    fn run(&self, chunk: &[Vec<usize>], observers: &mut [&mut dyn Observer], scores: &mut NextTokenScores) -> Result<(), WalkError> {
+        let Walk { model, sequences, removals, .. } = *self.walk;
+        let routes: Vec<Route> =
+            std::iter::once(Route::full()).chain(self.removals.iter().map(|&removal| removals[removal].clone())).collect();
+        let layers = model.shape().layers;
+        let mut segments = chunk
+            .iter()
+            .map(|which| self.segment(Batch::new(sequences, which.clone()), routes.len()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let longest = segments.iter().map(|segment| segment.batch.ragged.longest()).max().unwrap_or(0);
+        let rope = model.rope(longest)?;
+        for segment in &segments {
+            notify(Site::Embedded, &segment.lanes[0].state, &segment.batch, observers)?;
+        }
+        // Later blocks carry more lanes; the head costs about as much as the last blocks.
+        let cost = |layer: usize| if self.removals.is_empty() { layer as f64 } else { (layer * (layer + 1)) as f64 / 2.0 };
+        for layer in 0..layers {
+            let block = model.block(layer)?;
+            for segment in &mut segments {
+                self.walk.watch.check()?;
+                segment.pass(layer, &block, &rope, &routes, observers)?;
+                check_finite(&segment.lanes[0].state, layer)?;
+            }
+            (self.walk.watch.progress)((self.done + 0.8 * cost(layer + 1) / cost(layers)) / self.total);
+        }
+        self.end(segments, observers, scores)?;
+        (self.walk.watch.progress)((self.done + 1.0) / self.total);
+        Ok(())
+    }
+
+    fn segment(&self, batch: Batch, routes: usize) -> Result<Segment, WalkError> {
+        let state = self.walk.model.embed(&batch.ids)?;
+        let lanes = vec![Lane { state, routes: (0..routes).collect() }];
+        Ok(Segment { batch, lanes, group_tokens: self.walk.budget.group_tokens })
+    }
+
+    fn end(&self, segments: Vec<Segment>, observers: &mut [&mut dyn Observer], scores: &mut NextTokenScores) -> Result<(), WalkError> {
+        let wanted = |site| observers.iter().any(|observer| observer.wants(site));
+        let (normed, logits) = (wanted(Site::FinalNormed), wanted(Site::Logits));
+        let scored = self.walk.ending == Ending::ScoreNextToken;
+        let unembed = (normed || logits || scored).then(|| self.walk.model.unembed()).transpose()?;
+        for Segment { lanes, batch, .. } in &segments {
+            if let Some(unembed) = unembed.as_ref().filter(|_| normed || logits) {
+                let x = unembed.norm.forward(&lanes[0].state)?;
+                notify(Site::FinalNormed, &x, batch, observers)?;
+                if logits {
+                    notify(Site::Logits, &unembed.logits(&x, 0..unembed.vocab)?, batch, observers)?;
+                }
+            }
+            observers.iter_mut().try_for_each(|observer| observer.finish(batch))?;
+        }
+        match unembed.filter(|_| scored) {
+            Some(unembed) => Scorer::new(segments, &unembed)?.run(&unembed, self.removals, &self.walk.watch, scores),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Names the first layer at which the stream overflows: a NaN found in a loss says nothing.
+fn check_finite(state: &Tensor, layer: usize) -> Result<(), WalkError> {
+    // NaN and infinity both survive a sum of absolute values; they need not survive a maximum.
+    let sum = state.to_dtype(DType::F32)?.abs()?.sum_all()?.to_scalar::<f32>()?;
+    if sum.is_finite() { Ok(()) } else { Err(WalkError::NonFinite { layer }) }
+}

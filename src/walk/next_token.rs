@@ -1,0 +1,348 @@
+//! The end of every route: how well it predicts the next token, and how far it strays from the full model.
+//!
+//! The vocabulary is walked in tiles. For each row a tile leaves a few numbers ([`Partial`]); those merge into the logarithm
+//! of the softmax sum, the target's logit, the best token and the divergence from the full model. All logits never exist.
+
+use std::ops::Range;
+
+use candle_core::{D, DType, IndexOp, Tensor};
+use rayon::prelude::*;
+
+use super::{Lane, Watch, WalkError, lanes::Segment};
+use crate::{
+    model::Unembed,
+    nn::{cpu::simd, host::with_f32},
+};
+
+/// Sums over the predicted tokens of one sequence on one route.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SequenceScore {
+    /// Σ −ln p(next token), nats.
+    pub nll: f64,
+    /// Σ KL(full ‖ this route), nats.
+    pub kl: f64,
+    /// Number of tokens where both rank the same token first.
+    pub agreement: u64,
+    /// Number of predicted tokens: the sequence's length − 1.
+    pub tokens: u64,
+}
+
+/// The scores of every route on every sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NextTokenScores {
+    /// The full model, by sequence.
+    pub full: Vec<SequenceScore>,
+    /// By removal, then by sequence.
+    pub removals: Vec<Vec<SequenceScore>>,
+}
+
+impl NextTokenScores {
+    pub(super) fn new(sequences: usize, removals: usize) -> Self {
+        let none = vec![SequenceScore::default(); sequences];
+        Self { full: none.clone(), removals: vec![none; removals] }
+    }
+}
+
+/// Vocabulary columns computed at once: a tile of logits then stays in the cache until it is read.
+const TILE: usize = 2048;
+/// Rows of one product.
+const ROWS: usize = 1024;
+
+/// What one row of one tile contributes.
+#[derive(Clone, Copy)]
+struct Partial {
+    /// Largest logit of the tile.
+    max: f32,
+    /// Its column in the tile.
+    best: u32,
+    /// Σ e^{z − max}.
+    sum: f64,
+    /// Σ e^{z_full − max_full}·(z_full − z).
+    cross: f64,
+}
+
+/// A row's sums over the tiles so far.
+#[derive(Clone, Copy)]
+struct Running {
+    max: f64,
+    best: u32,
+    sum: f64,
+    cross: f64,
+    target: f64,
+}
+
+const START: Running = Running { max: f64::NEG_INFINITY, best: 0, sum: 0.0, cross: 0.0, target: f64::NAN };
+
+impl Running {
+    /// Takes in a tile. `full_scale` = (e^{old max − new max}, e^{tile max − new max}) of the full model's row.
+    fn merge(&mut self, tile: Partial, first: u32, full_scale: (f64, f64)) {
+        self.cross = self.cross * full_scale.0 + tile.cross * full_scale.1;
+        let (old, new) = self.scales(tile.max);
+        self.sum = self.sum * old + tile.sum * new;
+        if f64::from(tile.max) > self.max {
+            (self.max, self.best) = (f64::from(tile.max), first + tile.best);
+        }
+    }
+
+    fn scales(&self, tile_max: f32) -> (f64, f64) {
+        let max = self.max.max(f64::from(tile_max));
+        ((self.max - max).exp(), (f64::from(tile_max) - max).exp())
+    }
+
+    fn log_sum(&self) -> f64 {
+        self.max + self.sum.ln()
+    }
+}
+
+/// Some predicting rows of one segment, with the normed stream of some lanes stacked.
+struct Rows {
+    /// First lane, and how many.
+    lanes: Range<usize>,
+    /// `[lanes · rows, hidden]`.
+    x: Tensor,
+}
+
+/// A block of predicting rows of one segment, for all lanes.
+struct RowBlock {
+    /// Sequence of each row.
+    sequences: Vec<usize>,
+    /// Next token of each row.
+    targets: Vec<u32>,
+    /// The full model's lane alone, then the others.
+    groups: Vec<Rows>,
+    /// Routes of each lane.
+    routes: Vec<Vec<usize>>,
+    /// By lane, then by row.
+    running: Vec<Vec<Running>>,
+}
+
+/// Scores all lanes of some segments.
+pub struct Scorer {
+    blocks: Vec<RowBlock>,
+}
+
+impl Scorer {
+    /// Norms the ends of all lanes and keeps those rows that have a next token.
+    pub fn new(segments: Vec<Segment>, unembed: &Unembed<'_>) -> Result<Self, WalkError> {
+        let mut blocks = Vec::new();
+        for Segment { batch, lanes, .. } in segments {
+            let rows: Vec<(u32, usize, u32)> = batch
+                .ragged
+                .spans()
+                .zip(&batch.sequences)
+                .flat_map(|(span, &sequence)| span.skip(1).map(move |row| (row, sequence)))
+                .map(|(row, sequence)| (row as u32 - 1, sequence, batch.ids[row]))
+                .collect();
+            for rows in rows.chunks(ROWS) {
+                blocks.push(RowBlock::new(rows, &lanes, unembed)?);
+            }
+        }
+        Ok(Self { blocks })
+    }
+
+    /// Walks over the vocabulary and adds to `scores`.
+    pub fn run(
+        mut self,
+        unembed: &Unembed<'_>,
+        removals: &[usize],
+        watch: &Watch<'_>,
+        scores: &mut NextTokenScores,
+    ) -> Result<(), WalkError> {
+        for first in (0..unembed.vocab).step_by(TILE) {
+            watch.check()?;
+            let tile = first..(first + TILE).min(unembed.vocab);
+            let weights = (unembed.rows)(tile.clone())?;
+            for block in &mut self.blocks {
+                block.tile(&weights, tile.clone())?;
+            }
+        }
+        for block in self.blocks {
+            block.add_to(removals, scores);
+        }
+        Ok(())
+    }
+}
+
+impl RowBlock {
+    fn new(rows: &[(u32, usize, u32)], lanes: &[Lane], unembed: &Unembed<'_>) -> Result<Self, WalkError> {
+        let device = lanes[0].state.device();
+        let which = Tensor::new(rows.iter().map(|row| row.0).collect::<Vec<_>>(), device)?;
+        let together = (ROWS / rows.len()).max(1);
+        let others = (1..lanes.len()).step_by(together).map(|first| first..(first + together).min(lanes.len()));
+        let groups = std::iter::once(0..1).chain(others).map(|range| {
+            let ends: Vec<Tensor> =
+                lanes[range.clone()].iter().map(|lane| lane.state.index_select(&which, 0)).collect::<Result<_, _>>()?;
+            Ok(Rows { lanes: range, x: unembed.norm.forward(&Tensor::cat(&ends, 0)?)? })
+        });
+        Ok(Self {
+            sequences: rows.iter().map(|row| row.1).collect(),
+            targets: rows.iter().map(|row| row.2).collect(),
+            groups: groups.collect::<Result<_, WalkError>>()?,
+            routes: lanes.iter().map(|lane| lane.routes.clone()).collect(),
+            running: vec![vec![START; rows.len()]; lanes.len()],
+        })
+    }
+
+    fn tile(&mut self, weights: &Tensor, tile: Range<usize>) -> Result<(), WalkError> {
+        let rows = self.targets.len();
+        let mut full: Option<FullTile> = None;
+        let mut scales = Vec::new();
+        for group in &self.groups {
+            let logits = Unembed::product(&group.x, weights)?.to_dtype(DType::F32)?;
+            let targets: Vec<u32> = self.targets.iter().copied().cycle().take(rows * group.lanes.len()).collect();
+            let target_logits = pick(&logits, &targets, &tile)?;
+            let (partials, reference) = match &full {
+                Some(full) => (reduce(&logits, Some(full))?, None),
+                None => (reduce(&logits, None)?, Some(logits)),
+            };
+            if let Some(logits) = reference {
+                scales = partials.iter().zip(&self.running[0]).map(|(partial, row)| row.scales(partial.max)).collect();
+                full = Some(FullTile { max: partials.iter().map(|partial| partial.max).collect(), logits });
+            }
+            for (index, partial) in partials.into_iter().enumerate() {
+                let row = &mut self.running[group.lanes.start + index / rows][index % rows];
+                row.merge(partial, tile.start as u32, scales[index % rows]);
+                if let Some(target) = target_logits[index] {
+                    row.target = f64::from(target);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_to(&self, removals: &[usize], scores: &mut NextTokenScores) {
+        let full = &self.running[0];
+        for (lane, routes) in self.running.iter().zip(&self.routes) {
+            for ((row, full), &sequence) in lane.iter().zip(full).zip(&self.sequences) {
+                let kl = row.cross / full.sum - full.log_sum() + row.log_sum();
+                for &route in routes {
+                    let score = match route {
+                        0 => &mut scores.full[sequence],
+                        route => &mut scores.removals[removals[route - 1]][sequence],
+                    };
+                    score.nll += row.log_sum() - row.target;
+                    // Rounding alone can take a divergence of next to nothing below zero.
+                    score.kl += kl.max(0.0);
+                    score.agreement += u64::from(row.best == full.best);
+                    score.tokens += 1;
+                }
+            }
+        }
+    }
+}
+
+/// The full model's logits in one tile.
+struct FullTile {
+    logits: Tensor,
+    max: Vec<f32>,
+}
+
+/// The targets' logits, where a target lies in the tile.
+fn pick(logits: &Tensor, targets: &[u32], tile: &Range<usize>) -> candle_core::Result<Vec<Option<f32>>> {
+    let inside = |target: u32| tile.contains(&(target as usize)).then(|| target as usize - tile.start);
+    let columns: Vec<u32> = targets.iter().map(|&target| inside(target).unwrap_or(0) as u32).collect();
+    let columns = Tensor::from_vec(columns, (targets.len(), 1), logits.device())?;
+    let picked: Vec<f32> = logits.gather(&columns, 1)?.squeeze(1)?.to_vec1()?;
+    Ok(targets.iter().zip(picked).map(|(&target, logit)| inside(target).map(|_| logit)).collect())
+}
+
+/// Rows of a tile → partial sums; `full` has a row for every `rows` of `logits`, repeating.
+fn reduce(logits: &Tensor, full: Option<&FullTile>) -> candle_core::Result<Vec<Partial>> {
+    if logits.device().is_cpu() { reduce_on_cpu(logits, full) } else { reduce_composed(logits, full) }
+}
+
+fn reduce_on_cpu(logits: &Tensor, full: Option<&FullTile>) -> candle_core::Result<Vec<Partial>> {
+    let width = logits.dim(1)?;
+    with_f32(logits, |z| match full {
+        None => Ok(z.par_chunks(width).map(|z| row(z, None)).collect()),
+        Some(FullTile { logits, max }) => with_f32(logits, |full| {
+            let rows = max.len();
+            let reference = |index: usize| (&full[index % rows * width..][..width], max[index % rows]);
+            Ok(z.par_chunks(width).enumerate().map(|(index, z)| row(z, Some(reference(index)))).collect())
+        }),
+    })
+}
+
+fn row(z: &[f32], full: Option<(&[f32], f32)>) -> Partial {
+    simd::vectorised(
+        #[inline(always)]
+        || {
+            let max = simd::max(z);
+            let sum = simd::sum_by(z.len(), |i| simd::exp(z[i] - max));
+            let cross = full.map_or(0.0, |(full, full_max)| {
+                simd::sum_by(z.len(), |i| simd::exp(full[i] - full_max) * (full[i] - z[i]))
+            });
+            let best = z.iter().position(|&logit| logit == max).unwrap_or(0) as u32;
+            Partial { max, best, sum, cross }
+        },
+    )
+}
+
+/// The same by tensor operations, for devices without a kernel of ours.
+fn reduce_composed(logits: &Tensor, full: Option<&FullTile>) -> candle_core::Result<Vec<Partial>> {
+    let max = logits.max_keepdim(D::Minus1)?;
+    let sum: Vec<f32> = logits.broadcast_sub(&max)?.exp()?.sum(D::Minus1)?.to_vec1()?;
+    let best: Vec<u32> = logits.argmax(D::Minus1)?.to_vec1()?;
+    let max: Vec<f32> = max.squeeze(1)?.to_vec1()?;
+    let cross: Vec<f32> = match full {
+        None => vec![0.0; max.len()],
+        Some(FullTile { logits: full, max: full_max }) => {
+            let (rows, lanes) = (full_max.len(), max.len() / full_max.len());
+            let full_max = Tensor::from_slice(full_max, (rows, 1), full.device())?;
+            let weights = full.broadcast_sub(&full_max)?.exp()?;
+            let of_lane = |lane: usize| (&weights * (full - logits.i(lane * rows..(lane + 1) * rows)?)?)?.sum(D::Minus1)?.to_vec1();
+            (0..lanes).map(of_lane).collect::<Result<Vec<Vec<f32>>, _>>()?.concat()
+        }
+    };
+    let partial = |(((max, best), sum), cross)| Partial { max, best, sum: f64::from(sum), cross: f64::from(cross) };
+    Ok(max.into_iter().zip(best).zip(sum).zip(cross).map(partial).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    fn logits(rows: usize, columns: usize, phase: f32) -> Tensor {
+        let data: Vec<f32> = (0..rows * columns).map(|i| (i as f32 * 1.37 + phase).sin() * 9.0).collect();
+        Tensor::from_vec(data, (rows, columns), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn kernel_and_composed_reduction_agree() {
+        let (full, pruned) = (logits(3, 101, 0.0), logits(6, 101, 1.0));
+        let max = reduce(&full, None).unwrap().iter().map(|partial| partial.max).collect();
+        let full = FullTile { logits: full, max };
+        let kernel = reduce_on_cpu(&pruned, Some(&full)).unwrap();
+        let composed = reduce_composed(&pruned, Some(&full)).unwrap();
+        for (a, b) in kernel.iter().zip(&composed) {
+            assert_eq!((a.max, a.best), (b.max, b.best));
+            assert!((a.sum - b.sum).abs() < 1e-5 * b.sum && (a.cross - b.cross).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn tiles_merge_into_the_softmax_of_the_whole_row() {
+        let (full, pruned) = (logits(1, 64, 0.0), logits(1, 64, 0.4));
+        let exact = |z: &Tensor| z.i(0).unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
+        let (mut a, mut b) = (START, START);
+        for first in [0, 16, 32, 48] {
+            let (full, pruned) = (full.narrow(1, first, 16).unwrap(), pruned.narrow(1, first, 16).unwrap());
+            let full = full.contiguous().unwrap();
+            let of_full = reduce(&full, None).unwrap()[0];
+            let reference = FullTile { logits: full, max: vec![of_full.max] };
+            let scale = a.scales(of_full.max);
+            a.merge(of_full, first as u32, scale);
+            b.merge(reduce(&pruned.contiguous().unwrap(), Some(&reference)).unwrap()[0], first as u32, scale);
+        }
+        let (full, pruned) = (exact(&full), exact(&pruned));
+        let log_sum = |z: &[f64]| z.iter().map(|z| z.exp()).sum::<f64>().ln();
+        let (full_sum, pruned_sum) = (log_sum(&full), log_sum(&pruned));
+        let kl: f64 = full.iter().zip(&pruned).map(|(f, p)| (f - full_sum).exp() * ((f - full_sum) - (p - pruned_sum))).sum();
+        assert!((a.log_sum() - full_sum).abs() < 1e-6 && (b.log_sum() - pruned_sum).abs() < 1e-6);
+        assert!((b.cross / a.sum - a.log_sum() + b.log_sum() - kl).abs() < 1e-5);
+        let argmax = (0..64).max_by(|&i, &j| pruned[i].total_cmp(&pruned[j])).unwrap();
+        assert_eq!(b.best as usize, argmax);
+    }
+}

@@ -1,1 +1,3 @@
+//! Tells how much each layer of a language model really does.
 
+pub mod source;

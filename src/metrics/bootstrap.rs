@@ -17,7 +17,7 @@ impl Bootstrap {
     #[must_use]
     pub fn new(units: usize, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let mut resample = || (0..units).map(|_| rng.below(units as u64) as u32).collect();
+        let mut resample = || (0..units).map(|_| rng.below(units) as u32).collect();
         Self { resamples: (0..if units > 1 { RESAMPLES } else { 0 }).map(|_| resample()).collect() }
     }
 
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn the_interval_of_a_mean_is_that_of_the_normal_law() {
         let mut rng = Rng::new(1);
-        let terms: Vec<[f64; 1]> = (0..400).map(|_| [(0..12).map(|_| rng.uniform()).sum::<f64>() - 6.0]).collect();
+        let terms: Vec<[f64; 1]> = (0..400).map(|_| [(0..12).map(|_| rng.unit()).sum::<f64>() - 6.0]).collect();
         let mean = terms.iter().map(|term| term[0]).sum::<f64>() / 400.0;
         let (low, high) = Bootstrap::new(400, 3).interval(&terms, |[sum]| sum / 400.0).unwrap();
         for (end, exact) in [(low, mean - 1.96 / 20.0), (high, mean + 1.96 / 20.0)] {

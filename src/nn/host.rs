@@ -1,6 +1,6 @@
 //! Tensors as slices on the host.
 
-use std::sync::RwLockReadGuard;
+use std::ops::Deref;
 
 use candle_core::{DType, Result, Storage, Tensor};
 
@@ -9,7 +9,7 @@ pub enum HostRows<'a> {
     /// They do.
     Borrowed {
         /// Keeps them in place.
-        storage: RwLockReadGuard<'a, Storage>,
+        storage: Box<dyn Deref<Target = Storage> + 'a>,
         /// First and end element.
         range: (usize, usize),
     },
@@ -25,7 +25,7 @@ impl<'a> HostRows<'a> {
     pub fn new(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         match (&*storage, tensor.dtype(), layout.contiguous_offsets()) {
-            (Storage::Cpu(_), DType::F32, Some(range)) => Ok(Self::Borrowed { storage, range }),
+            (Storage::Cpu(_), DType::F32, Some(range)) => Ok(Self::Borrowed { storage: Box::new(storage), range }),
             _ => {
                 drop(storage);
                 Ok(Self::Copied(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
@@ -40,7 +40,7 @@ impl<'a> HostRows<'a> {
     pub fn elements(&self) -> Result<&[f32]> {
         match self {
             Self::Copied(elements) => Ok(elements),
-            Self::Borrowed { storage, range: (start, end) } => match &**storage {
+            Self::Borrowed { storage, range: (start, end) } => match &***storage {
                 Storage::Cpu(storage) => Ok(&storage.as_slice::<f32>()?[*start..*end]),
                 _ => candle_core::bail!("tensor is not on the host"),
             },

@@ -66,11 +66,11 @@ fn replace(
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut temporary = builder.tempfile_in(folder)?;
-    let file = temporary.as_file_mut();
-    fill(file)?;
-    file.flush()?;
+    let target = temporary.as_file_mut();
+    fill(target)?;
+    target.flush()?;
     // A full disk may show itself only here.
-    file.sync_all()?;
+    target.sync_all()?;
     temporary.persist(path).map_err(|refused| refused.error)?;
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Output variance against depth, with both growth laws.
 //!
 //! σ² of what each block puts out (in squared activations, population variance over the hidden dimensions, mean over tokens) on a
-//! logarithmic axis, what its two branches add as thin lines, and the laws `a·e^{b·ℓ}` (dashed) and `a·ℓ^b` (dotted), ℓ = layer +
-//! 1. A variance of zero, or one that is not finite, has no place on the axis; where it is the block's output, a cross marks the
-//! layer.
+//! logarithmic axis, what its two branches add as thin lines, and the laws `a·e^{b·ℓ}` (dashed) and `a·ℓ^b` (dotted), where
+//! ℓ = layer + 1. A variance of zero, or one that is not finite, has no place on the axis; where it is the block's output, a cross
+//! marks the layer.
 
 use super::axis::Axis;
 use super::bands::{Bands, float};

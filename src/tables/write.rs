@@ -60,7 +60,7 @@ mod tests {
     use std::fs::File;
 
     // Floats that a careless writer or reader changes.
-    #[expect(clippy::approx_constant, clippy::excessive_precision)]
+    #[expect(clippy::approx_constant)]
     const HARD: [f64; 12] = [
         1e-8,
         0.1 + 0.2,

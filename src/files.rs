@@ -1,0 +1,152 @@
+//! Files that are there in full or not at all.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why a file could not be written. Nothing of it is left behind.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// The folder for the file can neither be found nor made.
+    #[error("folder cannot be made ({}: {source}); choose an output folder that you may write to", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be made, filled or put in its place.
+    #[error("file cannot be written ({}: {source}); free some space or choose another output folder", path.display())]
+    Write {
+        /// The file as it was to be called in the end.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Writes a file so that no reader, and no crash, ever sees a part of it.
+///
+/// `fill` gets a temporary file in the same folder (made if it is missing). Only when it is filled and on the disk does it take the
+/// name `path`, replacing what was there; after any failure it is removed and what was there stays.
+///
+/// # Errors
+/// When the folder cannot be made, or making, filling, syncing or renaming the file fails.
+pub fn write_atomically(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), FileError> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder).map_err(|source| FileError::Folder {
+        path: folder.to_owned(),
+        source,
+    })?;
+    replace(path, folder, fill).map_err(|source| FileError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn replace(
+    path: &Path,
+    folder: &Path,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".depthscope-").suffix(".tmp");
+    // A temporary file is private by default; the result must be as readable as any file the user makes.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut temporary = builder.tempfile_in(folder)?;
+    let target = temporary.as_file_mut();
+    fill(target)?;
+    target.flush()?;
+    // A full disk may show itself only here.
+    target.sync_all()?;
+    temporary.persist(path).map_err(|refused| refused.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_written_file_is_complete_and_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/file.txt");
+        write_atomically(&path, |file| file.write_all(b"whole")).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        assert_eq!(names(path.parent().unwrap()), ["file.txt"]);
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_that_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.txt");
+        std::fs::write(&path, b"old").unwrap();
+        let error = write_atomically(&path, |file| {
+            file.write_all(b"half of the ne")?;
+            Err(io::ErrorKind::StorageFull.into())
+        })
+        .unwrap_err();
+        assert!(
+            error.to_string().starts_with("file cannot be written ("),
+            "{error}"
+        );
+        assert!(error.to_string().contains("file.txt"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["file.txt"]);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("blocked");
+        std::fs::write(&blocked, b"").unwrap();
+        let error = write_atomically(&blocked.join("file.txt"), |_| Ok(())).unwrap_err();
+        assert!(
+            error.to_string().starts_with("folder cannot be made ("),
+            "{error}"
+        );
+        assert!(error.to_string().contains("blocked"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_the_file_is_an_error_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.txt");
+        std::fs::create_dir(&path).unwrap();
+        assert!(write_atomically(&path, |_| Ok(())).is_err());
+        assert_eq!(names(folder.path()), ["file.txt"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_written_file_is_as_readable_as_any_other() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let [ours, other] = ["ours", "other"].map(|name| folder.path().join(name));
+        write_atomically(&ours, |_| Ok(())).unwrap();
+        std::fs::write(&other, b"").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&other));
+    }
+}

@@ -34,29 +34,16 @@ pub enum FileError {
 ///
 /// # Errors
 /// When the folder cannot be made, or making, filling, syncing or renaming the file fails.
-pub fn write_atomically(
-    path: &Path,
-    fill: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), FileError> {
+pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), FileError> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    std::fs::create_dir_all(folder).map_err(|source| FileError::Folder {
-        path: folder.to_owned(),
-        source,
-    })?;
-    replace(path, folder, fill).map_err(|source| FileError::Write {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::create_dir_all(folder).map_err(|source| FileError::Folder { path: folder.to_owned(), source })?;
+    replace(path, folder, fill).map_err(|source| FileError::Write { path: path.to_owned(), source })
 }
 
-fn replace(
-    path: &Path,
-    folder: &Path,
-    fill: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<()> {
+fn replace(path: &Path, folder: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
@@ -80,10 +67,8 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -107,10 +92,7 @@ mod tests {
             Err(io::ErrorKind::StorageFull.into())
         })
         .unwrap_err();
-        assert!(
-            error.to_string().starts_with("file cannot be written ("),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("file cannot be written ("), "{error}");
         assert!(error.to_string().contains("file.txt"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["file.txt"]);
@@ -122,10 +104,7 @@ mod tests {
         let blocked = folder.path().join("blocked");
         std::fs::write(&blocked, b"").unwrap();
         let error = write_atomically(&blocked.join("file.txt"), |_| Ok(())).unwrap_err();
-        assert!(
-            error.to_string().starts_with("folder cannot be made ("),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("folder cannot be made ("), "{error}");
         assert!(error.to_string().contains("blocked"), "{error}");
     }
 

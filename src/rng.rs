@@ -33,9 +33,7 @@ impl Rng {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut mix = seed;
-        Self {
-            state: std::array::from_fn(|_| split_mix(&mut mix)),
-        }
+        Self { state: std::array::from_fn(|_| split_mix(&mut mix)) }
     }
 
     /// The generator of item `index` of the stream `seed`: items can be made in any order, or in parallel.
@@ -108,13 +106,8 @@ mod tests {
         let mut mix = 0;
         assert_eq!(split_mix(&mut mix), 0xE220_A839_7B1D_CDAF);
         assert_eq!(split_mix(&mut mix), 0x6E78_9E6A_A1B9_65F4);
-        let mut rng = Rng {
-            state: [1, 2, 3, 4],
-        };
-        assert_eq!(
-            [(); 4].map(|()| rng.next_u64()),
-            [11520, 0, 1_509_978_240, 1_215_971_899_390_074_240]
-        );
+        let mut rng = Rng { state: [1, 2, 3, 4] };
+        assert_eq!([(); 4].map(|()| rng.next_u64()), [11520, 0, 1_509_978_240, 1_215_971_899_390_074_240]);
     }
 
     #[test]
@@ -124,10 +117,7 @@ mod tests {
         for _ in 0..7000 {
             counts[rng.below(7)] += 1;
         }
-        assert!(
-            counts.iter().all(|&c| (850..1150).contains(&c)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|&c| (850..1150).contains(&c)), "{counts:?}");
         assert_eq!(rng.below(0), 0);
         assert_eq!(rng.below(1), 0);
     }
@@ -138,17 +128,12 @@ mod tests {
         let draws: Vec<f64> = (0..20_000).map(|_| rng.normal()).collect();
         let mean = draws.iter().sum::<f64>() / 20_000.0;
         let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
-        assert!(
-            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03,
-            "{mean} {variance}"
-        );
+        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
     }
 
     #[test]
     fn items_and_seeds_have_streams_of_their_own() {
-        let mut firsts: Vec<u64> = (0..20)
-            .flat_map(|s| (0..20).map(move |i| Rng::for_item(s, i).next_u64()))
-            .collect();
+        let mut firsts: Vec<u64> = (0..20).flat_map(|s| (0..20).map(move |i| Rng::for_item(s, i).next_u64())).collect();
         firsts.sort_unstable();
         firsts.dedup();
         assert_eq!(firsts.len(), 400);

@@ -38,9 +38,7 @@ pub fn draw(rows: &[AngularRow], position: Position, model: &str) -> Chart {
     for row in &rows {
         cell(&mut frame, row, top);
     }
-    let radius = (frame.band() * 0.3)
-        .min(cell_height(&frame, &rows) * 0.34)
-        .clamp(1.8, 5.0);
+    let radius = (frame.band() * 0.3).min(cell_height(&frame, &rows) * 0.34).clamp(1.8, 5.0);
     for row in cheapest(&rows).into_values() {
         if let (Some(x), Some(y)) = (frame.x(float(row.start)), frame.y(float(row.span))) {
             ring(&mut frame.chart.shapes, (x, y), radius);
@@ -59,10 +57,7 @@ fn subtitle(rows: &[&AngularRow], position: Position, model: &str) -> String {
 }
 
 fn entries(rows: &[&AngularRow]) -> Vec<Entry> {
-    let mut entries = vec![Entry::new(
-        Sample::Ring,
-        "least distance of each span: the window to cut",
-    )];
+    let mut entries = vec![Entry::new(Sample::Ring, "least distance of each span: the window to cut")];
     if rows.iter().any(|row| !row.distance.is_finite()) {
         entries.push(Entry::new(Sample::Fill(MISSING), "not finite"));
     }
@@ -71,10 +66,7 @@ fn entries(rows: &[&AngularRow]) -> Vec<Entry> {
 
 /// The upper end of the colour scale: the greatest distance, rounded up.
 fn top(rows: &[&AngularRow]) -> f64 {
-    let distances = rows
-        .iter()
-        .map(|row| row.distance)
-        .filter(|distance| distance.is_finite());
+    let distances = rows.iter().map(|row| row.distance).filter(|distance| distance.is_finite());
     let largest = distances.fold(0.0, f64::max);
     let step = nice_step(largest / 10.0);
     step.map_or(1.0, |step| (largest / step - 1e-9).ceil() * step)
@@ -99,20 +91,11 @@ fn cell_height(frame: &Frame, rows: &[&AngularRow]) -> f64 {
 
 fn cell(frame: &mut Frame, row: &AngularRow, top: f64) {
     let (start, span) = (float(row.start), float(row.span));
-    let corners = (
-        frame.x(start - 0.5),
-        frame.x(start + 0.5),
-        frame.y(span - 0.5),
-        frame.y(span + 0.5),
-    );
+    let corners = (frame.x(start - 0.5), frame.x(start + 0.5), frame.y(span - 0.5), frame.y(span + 0.5));
     let (Some(left), Some(right), Some(lower), Some(upper)) = corners else {
         return;
     };
-    let fill = if row.distance.is_finite() {
-        viridis(row.distance / top)
-    } else {
-        MISSING
-    };
+    let fill = if row.distance.is_finite() { viridis(row.distance / top) } else { MISSING };
     // Viewers that smooth edges let the white through between cells which only touch; the next cell covers the overlap.
     frame.rect((left, upper - 0.5), (right + 0.5, lower), fill);
 }
@@ -126,13 +109,7 @@ fn color_bar(frame: &mut Frame, top: f64) {
         let above = (y - height / 96.0 - 0.5).max(upper);
         frame.rect((left, above), (right, y), viridis(step + 0.5 / 96.0));
     }
-    let edge = vec![
-        (left, upper),
-        (right, upper),
-        (right, frame.bottom),
-        (left, frame.bottom),
-        (left, upper),
-    ];
+    let edge = vec![(left, upper), (right, upper), (right, frame.bottom), (left, frame.bottom), (left, upper)];
     frame.path(edge, Stroke::solid(INK, 1.0));
     let mut wide = 0.0f64;
     for tick in scale.ticks(height) {
@@ -140,24 +117,9 @@ fn color_bar(frame: &mut Frame, top: f64) {
         frame.path(vec![(right, y), (right + 4.0, y)], Stroke::solid(INK, 1.0));
         if let Some(text) = tick.label {
             wide = wide.max(label::width(&text, SMALL, Weight::Regular));
-            frame.text(
-                text,
-                (right + 7.0, y + 0.36 * SMALL),
-                SMALL,
-                Align::Left,
-                Turn::Level,
-            );
+            frame.text(text, (right + 7.0, y + 0.36 * SMALL), SMALL, Align::Left, Turn::Level);
         }
     }
-    let at = (
-        (right + 7.0 + wide + 18.0).min(890.0),
-        frame.top.midpoint(frame.bottom),
-    );
-    frame.text(
-        "angular distance (units of π rad)".into(),
-        at,
-        14.0,
-        Align::Center,
-        Turn::Upward,
-    );
+    let at = ((right + 7.0 + wide + 18.0).min(890.0), frame.top.midpoint(frame.bottom));
+    frame.text("angular distance (units of π rad)".into(), at, 14.0, Align::Center, Turn::Upward);
 }

@@ -14,10 +14,7 @@ impl Bands {
     pub(super) fn over(numbers: impl Iterator<Item = usize> + Clone) -> Self {
         let first = numbers.clone().min().unwrap_or(0);
         let last = numbers.max().unwrap_or(first);
-        Self {
-            first,
-            count: (last - first).saturating_add(1),
-        }
+        Self { first, count: (last - first).saturating_add(1) }
     }
 
     /// The least number.
@@ -48,10 +45,7 @@ impl Bands {
         let start = self.first.next_multiple_of(step);
         (start..=self.last())
             .step_by(step)
-            .map(|number| Tick {
-                share: self.share(float(number)),
-                label: Some(number.to_string()),
-            })
+            .map(|number| Tick { share: self.share(float(number)), label: Some(number.to_string()) })
             .collect()
     }
 }
@@ -67,11 +61,7 @@ mod tests {
     use super::*;
 
     fn labels(bands: Bands, gap: f64) -> Vec<String> {
-        bands
-            .ticks(780.0, gap)
-            .into_iter()
-            .filter_map(|tick| tick.label)
-            .collect()
+        bands.ticks(780.0, gap).into_iter().filter_map(|tick| tick.label).collect()
     }
 
     #[test]

@@ -27,9 +27,7 @@ const FINE_SIZE: (u32, u32) = (WIDTH * FINE, HEIGHT * FINE);
 #[derive(Debug, Error)]
 pub enum ChartError {
     /// A drawing backend or the PNG encoder failed.
-    #[error(
-        "chart cannot be drawn ({format}: {reason}); this is a bug in depthscope, please report it"
-    )]
+    #[error("chart cannot be drawn ({format}: {reason}); this is a bug in depthscope, please report it")]
     Draw {
         /// The file format.
         format: &'static str,
@@ -51,13 +49,7 @@ impl Chart {
     /// An empty white canvas.
     pub(super) fn new() -> Self {
         let to = (f64::from(WIDTH), f64::from(HEIGHT));
-        Self {
-            shapes: vec![Shape::Rect {
-                from: (0.0, 0.0),
-                to,
-                fill: WHITE,
-            }],
-        }
+        Self { shapes: vec![Shape::Rect { from: (0.0, 0.0), to, fill: WHITE }] }
     }
 
     /// The SVG document.
@@ -66,18 +58,9 @@ impl Chart {
     /// When the backend fails, which would be a bug.
     pub fn svg(&self) -> Result<String, ChartError> {
         let mut svg = String::new();
-        paint(
-            &self.shapes,
-            &mut SVGBackend::with_string(&mut svg, FINE_SIZE),
-            f64::from(FINE),
-            SVG_ASCENT,
-        )
-        .map_err(|error| ChartError::Draw {
-            format: "svg",
-            reason: error.to_string(),
-        })?;
-        let [fine, shown] =
-            [FINE_SIZE, (WIDTH, HEIGHT)].map(|(w, h)| format!("<svg width=\"{w}\" height=\"{h}\""));
+        paint(&self.shapes, &mut SVGBackend::with_string(&mut svg, FINE_SIZE), f64::from(FINE), SVG_ASCENT)
+            .map_err(|error| ChartError::Draw { format: "svg", reason: error.to_string() })?;
+        let [fine, shown] = [FINE_SIZE, (WIDTH, HEIGHT)].map(|(w, h)| format!("<svg width=\"{w}\" height=\"{h}\""));
         Ok(svg.replacen(&fine, &shown, 1))
     }
 
@@ -88,22 +71,16 @@ impl Chart {
     pub fn png(&self) -> Result<Vec<u8>, ChartError> {
         let half = super::png::halve(&self.pixels()?, FINE_SIZE.0 as usize);
         let size = (WIDTH * PNG_SCALE, HEIGHT * PNG_SCALE);
-        super::png::encode(&half, size, PNG_SCALE).map_err(|error| ChartError::Draw {
-            format: "png",
-            reason: error.to_string(),
-        })
+        super::png::encode(&half, size, PNG_SCALE)
+            .map_err(|error| ChartError::Draw { format: "png", reason: error.to_string() })
     }
 
     /// The picture as RGB bytes, [`FINE`] times as large as the chart.
     pub(super) fn pixels(&self) -> Result<Vec<u8>, ChartError> {
         let mut pixels = vec![255; FINE_SIZE.0 as usize * FINE_SIZE.1 as usize * 3];
         let mut backend = BitMapBackend::with_buffer(&mut pixels, FINE_SIZE);
-        paint(&self.shapes, &mut backend, f64::from(FINE), 0.0).map_err(|error| {
-            ChartError::Draw {
-                format: "png",
-                reason: error.to_string(),
-            }
-        })?;
+        paint(&self.shapes, &mut backend, f64::from(FINE), 0.0)
+            .map_err(|error| ChartError::Draw { format: "png", reason: error.to_string() })?;
         drop(backend);
         Ok(pixels)
     }

@@ -8,9 +8,7 @@ use std::sync::LazyLock;
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 use plotters_backend::text_anchor::{HPos, Pos, VPos};
-use plotters_backend::{
-    BackendColor, BackendCoord, BackendTextStyle, FontFamily, FontStyle, FontTransform,
-};
+use plotters_backend::{BackendColor, BackendCoord, BackendTextStyle, FontFamily, FontStyle, FontTransform};
 
 use super::shape::{Align, Text, Turn, Weight};
 
@@ -24,8 +22,7 @@ pub(super) const SVG_ASCENT: f64 = 0.76;
 
 static REGULAR: LazyLock<Option<FontRef<'static>>> =
     LazyLock::new(|| FontRef::try_from_slice(dejavu::sans::regular()).ok());
-static BOLD: LazyLock<Option<FontRef<'static>>> =
-    LazyLock::new(|| FontRef::try_from_slice(dejavu::sans::bold()).ok());
+static BOLD: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(dejavu::sans::bold()).ok());
 
 fn font(weight: Weight) -> Option<&'static FontRef<'static>> {
     match weight {
@@ -42,12 +39,7 @@ pub(super) fn width(text: &str, size: f64, weight: Weight) -> f64 {
 }
 
 /// Walks over the letters: the font, where each begins and where it ends.
-fn set(
-    text: &str,
-    size: f64,
-    weight: Weight,
-    mut letter: impl FnMut(ab_glyph::Glyph, &FontRef<'_>, f64),
-) {
+fn set(text: &str, size: f64, weight: Weight, mut letter: impl FnMut(ab_glyph::Glyph, &FontRef<'_>, f64)) {
     let Some(font) = font(weight) else { return };
     // `PxScale` is the height from descender to ascender, not the em.
     let em = font.units_per_em().unwrap_or(1.0);
@@ -75,10 +67,7 @@ pub(super) struct Label<'a> {
 impl<'a> Label<'a> {
     /// The text, enlarged.
     pub(super) fn new(text: &'a Text, scale: f64) -> Self {
-        Self {
-            text,
-            size: text.size * scale,
-        }
+        Self { text, size: text.size * scale }
     }
 }
 
@@ -125,12 +114,7 @@ impl BackendTextStyle for Label<'_> {
         Ok(((0, 0), (width, 0)))
     }
 
-    fn draw<E, D>(
-        &self,
-        text: &str,
-        pos: BackendCoord,
-        mut draw: D,
-    ) -> Result<Result<(), E>, Infallible>
+    fn draw<E, D>(&self, text: &str, pos: BackendCoord, mut draw: D) -> Result<Result<(), E>, Infallible>
     where
         D: FnMut(i32, i32, BackendColor) -> Result<(), E>,
     {
@@ -145,10 +129,7 @@ impl BackendTextStyle for Label<'_> {
             let top = pos.1 + super::paint::whole(f64::from(corner.y));
             outline.draw(|x, y, coverage| {
                 if result.is_ok() {
-                    let (x, y) = (
-                        left.saturating_add_unsigned(x),
-                        top.saturating_add_unsigned(y),
-                    );
+                    let (x, y) = (left.saturating_add_unsigned(x), top.saturating_add_unsigned(y));
                     result = draw(x, y, color.mix(f64::from(coverage)));
                 }
             });

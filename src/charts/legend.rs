@@ -43,21 +43,12 @@ pub(super) struct Entry {
 impl Entry {
     /// An entry.
     pub(super) fn new(sample: Sample, words: impl Into<String>) -> Self {
-        Self {
-            sample,
-            words: words.into(),
-        }
+        Self { sample, words: words.into() }
     }
 }
 
 /// Draws rows of entries from `left` to `right`, breaking those that are too wide, and returns their height.
-pub(super) fn legend(
-    shapes: &mut Vec<Shape>,
-    rows: &[Vec<Entry>],
-    left: f64,
-    right: f64,
-    top: f64,
-) -> f64 {
+pub(super) fn legend(shapes: &mut Vec<Shape>, rows: &[Vec<Entry>], left: f64, right: f64, top: f64) -> f64 {
     let mut y = top;
     for row in rows.iter().filter(|row| !row.is_empty()) {
         let mut x = left;
@@ -99,26 +90,15 @@ const fn width(sample: Sample) -> f64 {
 fn sample(shapes: &mut Vec<Shape>, sample: Sample, (x, y): Point) {
     let end = x + width(sample);
     let middle = (x.midpoint(end), y);
-    let line = |stroke| Shape::Path {
-        points: vec![(x, y), (end, y)],
-        stroke,
-    };
+    let line = |stroke| Shape::Path { points: vec![(x, y), (end, y)], stroke };
     match sample {
         Sample::Line(stroke) => shapes.push(line(stroke)),
         Sample::Points { stroke, radius } => {
             shapes.push(line(stroke));
-            shapes.push(Shape::Disc {
-                center: middle,
-                radius,
-                fill: stroke.color,
-            });
+            shapes.push(Shape::Disc { center: middle, radius, fill: stroke.color });
         }
         Sample::Fill(fill) => {
-            shapes.push(Shape::Rect {
-                from: (x, y - 6.0),
-                to: (end, y + 6.0),
-                fill,
-            });
+            shapes.push(Shape::Rect { from: (x, y - 6.0), to: (end, y + 6.0), fill });
         }
         Sample::Whisker => whisker(shapes, middle.0, (y - 7.0, y + 7.0), 8.0),
         Sample::Ring => ring(shapes, middle, 4.0),
@@ -140,25 +120,14 @@ pub(super) fn whisker(shapes: &mut Vec<Shape>, x: f64, (top, bottom): (f64, f64)
 
 /// A white disc with a dark edge: seen on every colour.
 pub(super) fn ring(shapes: &mut Vec<Shape>, center: Point, radius: f64) {
-    shapes.push(Shape::Disc {
-        center,
-        radius,
-        fill: INK,
-    });
-    shapes.push(Shape::Disc {
-        center,
-        radius: radius * 0.68,
-        fill: super::palette::WHITE,
-    });
+    shapes.push(Shape::Disc { center, radius, fill: INK });
+    shapes.push(Shape::Disc { center, radius: radius * 0.68, fill: super::palette::WHITE });
 }
 
 /// A cross: here is a layer whose value has no place on the axis.
 pub(super) fn cross(shapes: &mut Vec<Shape>, (x, y): Point, reach: f64) {
     let stroke = Stroke::solid(GREY, 1.5);
     for slope in [-reach, reach] {
-        shapes.push(Shape::Path {
-            points: vec![(x - reach, y - slope), (x + reach, y + slope)],
-            stroke,
-        });
+        shapes.push(Shape::Path { points: vec![(x - reach, y - slope), (x + reach, y + slope)], stroke });
     }
 }

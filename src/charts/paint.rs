@@ -17,18 +17,9 @@ pub(super) fn paint<B: DrawingBackend>(
         match shape {
             Shape::Path { points, stroke } => path(backend, points, *stroke, scale)?,
             Shape::Rect { from, to, fill } => {
-                backend.draw_rect(
-                    pixel(*from, scale),
-                    pixel(*to, scale),
-                    &backend_color(*fill),
-                    true,
-                )?;
+                backend.draw_rect(pixel(*from, scale), pixel(*to, scale), &backend_color(*fill), true)?;
             }
-            Shape::Disc {
-                center,
-                radius,
-                fill,
-            } => {
+            Shape::Disc { center, radius, fill } => {
                 let radius = whole(radius * scale).unsigned_abs();
                 backend.draw_circle(pixel(*center, scale), radius, &backend_color(*fill), true)?;
             }
@@ -71,20 +62,14 @@ fn path<B: DrawingBackend>(
     stroke: Stroke,
     scale: f64,
 ) -> Result<(), DrawingErrorKind<B::ErrorType>> {
-    let pen = Pen {
-        color: backend_color(stroke.color),
-        width: whole(stroke.width * scale).unsigned_abs().max(1),
-    };
+    let pen = Pen { color: backend_color(stroke.color), width: whole(stroke.width * scale).unsigned_abs().max(1) };
     let pieces = match stroke.dash {
         Dash::Solid => vec![points.to_vec()],
         Dash::Dashed => dashes(points, 8.0, 5.0),
         Dash::Dotted => dashes(points, stroke.width, 2.0 * stroke.width),
     };
     for piece in pieces {
-        let mut piece: Vec<_> = spread(piece)
-            .into_iter()
-            .map(|point| pixel(point, scale))
-            .collect();
+        let mut piece: Vec<_> = spread(piece).into_iter().map(|point| pixel(point, scale)).collect();
         piece.dedup();
         // plotters' bitmap backend panics on a line without a direction.
         if piece.len() > 1 {
@@ -102,10 +87,7 @@ fn spread(points: Vec<Point>) -> Vec<Point> {
     let near = |a: Point, b: Point| (a.0 - b.0).hypot(a.1 - b.1) < 2.0;
     let mut kept: Vec<Point> = Vec::with_capacity(points.len());
     for &point in inner {
-        if kept
-            .last()
-            .is_none_or(|&before| !near(before, point) && !near(point, last))
-        {
+        if kept.last().is_none_or(|&before| !near(before, point) && !near(point, last)) {
             kept.push(point);
         }
     }
@@ -123,10 +105,7 @@ fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
         let mut length = (to.0 - from.0).hypot(to.1 - from.1);
         while length > left {
             let share = left / length;
-            from = (
-                from.0 + (to.0 - from.0) * share,
-                from.1 + (to.1 - from.1) * share,
-            );
+            from = (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
             length -= left;
             piece.push(from);
             if drawing {
@@ -147,10 +126,7 @@ fn dashes(points: &[Point], on: f64, off: f64) -> Vec<Vec<Point>> {
 
 /// A colour as plotters wants it.
 pub(super) const fn backend_color(Rgb(r, g, b): Rgb) -> BackendColor {
-    BackendColor {
-        alpha: 1.0,
-        rgb: (r, g, b),
-    }
+    BackendColor { alpha: 1.0, rgb: (r, g, b) }
 }
 
 fn pixel((x, y): Point, scale: f64) -> BackendCoord {
@@ -164,11 +140,7 @@ pub(super) fn whole(value: f64) -> i32 {
 }
 
 /// The nearest channel value.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
 pub(super) fn byte(value: f64) -> u8 {
     value.round().clamp(0.0, 255.0) as u8
 }
@@ -180,18 +152,10 @@ mod tests {
     #[test]
     fn dashes_cover_their_share_of_a_bent_line() {
         let pieces = dashes(&[(0.0, 0.0), (30.0, 0.0), (30.0, 35.0)], 8.0, 5.0);
-        let length = |piece: &Vec<Point>| -> f64 {
-            piece
-                .windows(2)
-                .map(|p| (p[1].0 - p[0].0).hypot(p[1].1 - p[0].1))
-                .sum()
-        };
+        let length =
+            |piece: &Vec<Point>| -> f64 { piece.windows(2).map(|p| (p[1].0 - p[0].0).hypot(p[1].1 - p[0].1)).sum() };
         assert_eq!(pieces.len(), 5);
-        assert!(
-            pieces
-                .iter()
-                .all(|piece| (length(piece) - 8.0).abs() < 1e-9)
-        );
+        assert!(pieces.iter().all(|piece| (length(piece) - 8.0).abs() < 1e-9));
     }
 
     #[test]

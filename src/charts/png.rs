@@ -1,8 +1,6 @@
 //! PNG from pixels.
 
-use png::{
-    BitDepth, ColorType, Compression, Encoder, EncodingError, FilterType, PixelDimensions, Unit,
-};
+use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, FilterType, PixelDimensions, Unit};
 
 /// Halves a picture of RGB bytes in both directions: each pixel is the mean of four.
 pub(super) fn halve(pixels: &[u8], width: usize) -> Vec<u8> {
@@ -12,10 +10,7 @@ pub(super) fn halve(pixels: &[u8], width: usize) -> Vec<u8> {
         let (upper, lower) = rows.split_at(row);
         for (a, b) in upper.chunks_exact(6).zip(lower.chunks_exact(6)) {
             for c in 0..3 {
-                let sum: u16 = [a[c], a[c + 3], b[c], b[c + 3]]
-                    .into_iter()
-                    .map(u16::from)
-                    .sum();
+                let sum: u16 = [a[c], a[c + 3], b[c], b[c + 3]].into_iter().map(u16::from).sum();
                 half.push(u8::try_from((sum + 2) / 4).unwrap_or(u8::MAX));
             }
         }
@@ -24,11 +19,7 @@ pub(super) fn halve(pixels: &[u8], width: usize) -> Vec<u8> {
 }
 
 /// The PNG file of a picture of RGB bytes, `per_px` of whose pixels are one CSS px (1/96 inch) when printed.
-pub(super) fn encode(
-    pixels: &[u8],
-    size: (u32, u32),
-    per_px: u32,
-) -> Result<Vec<u8>, EncodingError> {
+pub(super) fn encode(pixels: &[u8], size: (u32, u32), per_px: u32) -> Result<Vec<u8>, EncodingError> {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, size.0, size.1);
     encoder.set_color(ColorType::Rgb);
@@ -38,11 +29,7 @@ pub(super) fn encode(
     encoder.set_filter(FilterType::NoFilter);
     // 96 px per inch of 0.0254 m.
     let density = per_px * 960_000 / 254;
-    encoder.set_pixel_dims(Some(PixelDimensions {
-        xppu: density,
-        yppu: density,
-        unit: Unit::Meter,
-    }));
+    encoder.set_pixel_dims(Some(PixelDimensions { xppu: density, yppu: density, unit: Unit::Meter }));
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
     writer.finish()?;

@@ -20,11 +20,7 @@ use super::shape::{Dash, Rgb, Stroke};
 use super::ticks::{number, thousands};
 use crate::rows::{Part, PruneMetric, PruneRow};
 
-const TOLERANCE: Stroke = Stroke {
-    color: VERMILION,
-    width: 1.75,
-    dash: Dash::Dashed,
-};
+const TOLERANCE: Stroke = Stroke { color: VERMILION, width: 1.75, dash: Dash::Dashed };
 /// An axis bends when the greatest bar is this many times the median one.
 const UNEVEN: f64 = 12.0;
 /// How much white is in the colour of an ineffective part.
@@ -34,24 +30,13 @@ const PALE: f64 = 0.6;
 #[must_use]
 pub fn draw(rows: &[PruneRow], tolerance: f64, model: &str) -> Chart {
     let plan = Plan::new(rows, tolerance);
-    let ends = plan
-        .rows
-        .iter()
-        .flat_map(|row| [Some(row.delta), row.ci_low, row.ci_high])
-        .flatten();
+    let ends = plan.rows.iter().flat_map(|row| [Some(row.delta), row.ci_low, row.ci_high]).flatten();
     let scale = Scale::new(plan.bend, ends.chain([0.0, plan.limit * 1.2]));
-    let axes = (
-        Axis::Bands(Bands::over(plan.rows.iter().map(|row| row.first))),
-        Axis::Scale(scale),
-    );
+    let axes = (Axis::Bands(Bands::over(plan.rows.iter().map(|row| row.first))), Axis::Scale(scale));
     let words = Words {
         title: &plan.title(),
         subtitle: &plan.subtitle(model),
-        x: if plan.window == 1 {
-            "removed layer (0-based)"
-        } else {
-            "first removed layer (0-based)"
-        },
+        x: if plan.window == 1 { "removed layer (0-based)" } else { "first removed layer (0-based)" },
         y: &plan.unit(),
     };
     let mut frame = Frame::new(&words, &plan.entries(), axes, Grid::Horizontal, 0.0);
@@ -59,10 +44,7 @@ pub fn draw(rows: &[PruneRow], tolerance: f64, model: &str) -> Chart {
         bar(&mut frame, row, &plan);
     }
     if let Some(zero) = frame.y_inside(0.0) {
-        frame.path(
-            vec![(frame.left, zero), (frame.right, zero)],
-            Stroke::solid(INK, 1.0),
-        );
+        frame.path(vec![(frame.left, zero), (frame.right, zero)], Stroke::solid(INK, 1.0));
     }
     if let Some(y) = frame.y(plan.limit).filter(|_| plan.limit > 0.0) {
         frame.path(vec![(frame.left, y), (frame.right, y)], TOLERANCE);
@@ -87,21 +69,10 @@ impl<'a> Plan<'a> {
         let window = of_nll().map(blocks).min().unwrap_or(1);
         let rows: Vec<_> = of_nll().filter(|row| blocks(row) == window).collect();
         let parts: BTreeSet<Part> = rows.iter().map(|row| row.part).collect();
-        let limit = rows
-            .iter()
-            .map(|row| row.baseline * tolerance)
-            .find(|limit| limit.is_finite())
-            .unwrap_or(0.0)
-            .max(0.0);
+        let limit =
+            rows.iter().map(|row| row.baseline * tolerance).find(|limit| limit.is_finite()).unwrap_or(0.0).max(0.0);
         let bend = bend(&rows, limit);
-        Self {
-            rows,
-            parts: parts.into_iter().collect(),
-            window,
-            tolerance,
-            limit,
-            bend,
-        }
+        Self { rows, parts: parts.into_iter().collect(), window, tolerance, limit, bend }
     }
 
     fn title(&self) -> String {
@@ -122,11 +93,7 @@ impl<'a> Plan<'a> {
         let Some(row) = self.rows.first() else {
             return model.to_owned();
         };
-        format!(
-            "{model} · full model {} nats per token · {} tokens",
-            number(row.baseline, 4),
-            thousands(row.count)
-        )
+        format!("{model} · full model {} nats per token · {} tokens", number(row.baseline, 4), thousands(row.count))
     }
 
     fn unit(&self) -> String {
@@ -139,8 +106,7 @@ impl<'a> Plan<'a> {
     }
 
     fn ineffective(&self, row: &PruneRow) -> bool {
-        row.ci_high
-            .is_some_and(|high| high / row.baseline < self.tolerance)
+        row.ci_high.is_some_and(|high| high / row.baseline < self.tolerance)
     }
 
     fn color(&self, row: &PruneRow) -> Rgb {
@@ -155,20 +121,13 @@ impl<'a> Plan<'a> {
         let any = |test: &dyn Fn(&PruneRow) -> bool| self.rows.iter().any(|row| test(row));
         let mut colors = Vec::new();
         for &part in &self.parts {
-            let name = if self.parts.len() == 1 {
-                "loss increase"
-            } else {
-                part_name(part)
-            };
+            let name = if self.parts.len() == 1 { "loss increase" } else { part_name(part) };
             colors.push(Entry::new(Sample::Fill(part_color(part)), name));
         }
         if any(&|row| self.ineffective(row)) {
             let (fill, words) = match self.parts[..] {
                 [_] => (ORANGE, "ineffective: interval below the tolerance"),
-                _ => (
-                    part_color(self.parts[0]).tint(PALE),
-                    "pale: ineffective, interval below the tolerance",
-                ),
+                _ => (part_color(self.parts[0]).tint(PALE), "pale: ineffective, interval below the tolerance"),
             };
             colors.push(Entry::new(Sample::Fill(fill), words));
         }
@@ -178,10 +137,7 @@ impl<'a> Plan<'a> {
         }
         if self.limit > 0.0 {
             let (percent, limit) = (number(self.tolerance * 100.0, 2), number(self.limit, 2));
-            marks.push(Entry::new(
-                Sample::Line(TOLERANCE),
-                format!("{percent} % tolerance ({limit})"),
-            ));
+            marks.push(Entry::new(Sample::Line(TOLERANCE), format!("{percent} % tolerance ({limit})")));
         }
         if any(&|row| !row.delta.is_finite()) {
             marks.push(Entry::new(Sample::Cross, "not finite"));
@@ -217,11 +173,7 @@ const fn part_name(part: Part) -> &'static str {
 /// Bends the axis if the highest end of a bar or whisker is [`UNEVEN`] times the median bar, and the tolerance too.
 fn bend(rows: &[&PruneRow], limit: f64) -> Bend {
     let sizes = |values: fn(&PruneRow) -> [Option<f64>; 3]| {
-        let values = rows
-            .iter()
-            .flat_map(|row| values(row))
-            .flatten()
-            .map(f64::abs);
+        let values = rows.iter().flat_map(|row| values(row)).flatten().map(f64::abs);
         let mut sizes: Vec<f64> = values.filter(|size| size.is_finite()).collect();
         sizes.sort_by(f64::total_cmp);
         sizes
@@ -231,35 +183,17 @@ fn bend(rows: &[&PruneRow], limit: f64) -> Bend {
     let (Some(&largest), Some(&median)) = (ends.last(), bars.get(bars.len() / 2)) else {
         return Bend::Linear;
     };
-    let knee = if limit > 0.0 {
-        limit
-    } else {
-        median.max(largest * 1e-6)
-    };
-    if largest > UNEVEN * median.max(knee) && knee.is_normal() {
-        Bend::Asinh { knee }
-    } else {
-        Bend::Linear
-    }
+    let knee = if limit > 0.0 { limit } else { median.max(largest * 1e-6) };
+    if largest > UNEVEN * median.max(knee) && knee.is_normal() { Bend::Asinh { knee } } else { Bend::Linear }
 }
 
 fn bar(frame: &mut Frame, row: &PruneRow, plan: &Plan) {
     let parts = float(plan.parts.len().max(1));
-    let nth = float(
-        plan.parts
-            .iter()
-            .position(|part| *part == row.part)
-            .unwrap_or(0),
-    );
+    let nth = float(plan.parts.iter().position(|part| *part == row.part).unwrap_or(0));
     let Some(center) = frame.x(float(row.first)) else {
         return;
     };
-    let group = frame.band()
-        * if frame.band() < 6.0 * parts {
-            0.92
-        } else {
-            0.78
-        };
+    let group = frame.band() * if frame.band() < 6.0 * parts { 0.92 } else { 0.78 };
     let width = group / parts;
     let x = center - group / 2.0 + (nth + 0.5) * width;
     let Some(zero) = frame.y_inside(0.0) else {
@@ -269,15 +203,8 @@ fn bar(frame: &mut Frame, row: &PruneRow, plan: &Plan) {
         return frame.missing(x);
     };
     let half = (width * 0.46).min(30.0);
-    frame.rect(
-        (x - half, zero.min(end)),
-        (x + half, zero.max(end)),
-        plan.color(row),
-    );
-    let ends = row
-        .ci_low
-        .zip(row.ci_high)
-        .and_then(|(low, high)| frame.y_inside(high).zip(frame.y_inside(low)));
+    frame.rect((x - half, zero.min(end)), (x + half, zero.max(end)), plan.color(row));
+    let ends = row.ci_low.zip(row.ci_high).and_then(|(low, high)| frame.y_inside(high).zip(frame.y_inside(low)));
     if let Some((high, low)) = ends {
         whisker(&mut frame.chart.shapes, x, (high, low), 2.0 * half);
     }

@@ -29,43 +29,21 @@ impl Scale {
     /// A range that holds every value which can be drawn, with a little room at its ends (none at zero).
     pub(super) fn new(bend: Bend, values: impl IntoIterator<Item = f64>) -> Self {
         let places = values.into_iter().filter_map(|value| bent(bend, value));
-        let (low, high) = places.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| {
-            (a.min(v), b.max(v))
-        });
+        let (low, high) = places.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
         if high - low < 1e-12 * low.abs().max(1e-300) {
-            let room = if low == 0.0 || bend == Bend::Log {
-                0.5
-            } else {
-                low.abs() / 2.0
-            };
-            return Self {
-                bend,
-                low: low - room,
-                high: high + room,
-            };
+            let room = if low == 0.0 || bend == Bend::Log { 0.5 } else { low.abs() / 2.0 };
+            return Self { bend, low: low - room, high: high + room };
         }
         let room = |end: f64| {
-            if end == 0.0 && bend != Bend::Log {
-                0.0
-            } else {
-                (high - low) * 0.04
-            }
+            if end == 0.0 && bend != Bend::Log { 0.0 } else { (high - low) * 0.04 }
         };
-        Self {
-            bend,
-            low: low - room(low),
-            high: high + room(high),
-        }
+        Self { bend, low: low - room(low), high: high + room(high) }
     }
 
     /// A linear range with exactly these ends.
     pub(super) const fn exact(low: f64, high: f64) -> Self {
-        Self {
-            bend: Bend::Linear,
-            low,
-            high,
-        }
+        Self { bend: Bend::Linear, low, high }
     }
 
     /// Where a value lies, 0 at the low end and 1 at the high end; nothing for one that has no place.
@@ -92,9 +70,7 @@ impl Scale {
         for value in multiples(step, low, high) {
             // Sums of steps carry rounding errors; the step says how many digits are meant.
             let digits = (value.abs() / step).log10().max(0.0).ceil() + 1.0;
-            placed.label(self.share(value), || {
-                number(value, if digits > 15.0 { 15 } else { small(digits) })
-            });
+            placed.label(self.share(value), || number(value, if digits > 15.0 { 15 } else { small(digits) }));
         }
     }
 
@@ -105,9 +81,7 @@ impl Scale {
             return;
         };
         for power in multiples(stride, first, last) {
-            placed.label(self.share(10f64.powf(power)), || {
-                number(10f64.powf(power), 1)
-            });
+            placed.label(self.share(10f64.powf(power)), || number(10f64.powf(power), 1));
         }
         if decade < 40.0 {
             return;
@@ -121,36 +95,24 @@ impl Scale {
         if placed.labels() < 3 {
             self.even_ticks(placed, 10f64.powf(self.low), 10f64.powf(self.high));
         }
-        for value in powers().flat_map(|power| (2..10).map(move |factor| f64::from(factor) * power))
-        {
+        for value in powers().flat_map(|power| (2..10).map(move |factor| f64::from(factor) * power)) {
             placed.mark(self.share(value));
         }
     }
 
     fn asinh_ticks(&self, placed: &mut Placed, knee: f64) {
         placed.label(self.share(0.0), || number(0.0, 1));
-        let largest = [self.low, self.high]
-            .map(|end| (end.sinh() * knee).abs())
-            .into_iter()
-            .fold(0.0, f64::max);
+        let largest = [self.low, self.high].map(|end| (end.sinh() * knee).abs()).into_iter().fold(0.0, f64::max);
         // Downward from the largest, so that the regular part of the axis is served first.
-        let powers: Vec<i32> = (-300..=300)
-            .rev()
-            .filter(|&k| (knee * 0.05..=largest).contains(&10f64.powi(k)))
-            .collect();
+        let powers: Vec<i32> =
+            (-300..=300).rev().filter(|&k| (knee * 0.05..=largest).contains(&10f64.powi(k))).collect();
         for factors in [&[1.0][..], &[2.0, 5.0]] {
-            for value in powers
-                .iter()
-                .flat_map(|&k| factors.iter().map(move |f| f * 10f64.powi(k)))
-            {
+            for value in powers.iter().flat_map(|&k| factors.iter().map(move |f| f * 10f64.powi(k))) {
                 placed.label(self.share(value), || number(value, 1));
                 placed.label(self.share(-value), || number(-value, 1));
             }
         }
-        for value in powers
-            .iter()
-            .flat_map(|&k| (2..10).map(move |f| f64::from(f) * 10f64.powi(k)))
-        {
+        for value in powers.iter().flat_map(|&k| (2..10).map(move |f| f64::from(f) * 10f64.powi(k))) {
             placed.mark(self.share(value));
             placed.mark(self.share(-value));
         }
@@ -166,11 +128,7 @@ fn bent(bend: Bend, value: f64) -> Option<f64> {
     place.is_finite().then_some(place)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "between 1 and 15"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 15")]
 fn small(digits: f64) -> usize {
     digits.clamp(1.0, 15.0) as usize
 }
@@ -187,23 +145,14 @@ mod tests {
 
     #[test]
     fn linear_ticks_are_round_numbers() {
-        assert_eq!(
-            labels(Scale::exact(0.0, 0.7)),
-            ["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]
-        );
-        assert_eq!(
-            labels(Scale::exact(-1.0, 2.0)),
-            ["−1", "−0.5", "0", "0.5", "1", "1.5", "2"]
-        );
+        assert_eq!(labels(Scale::exact(0.0, 0.7)), ["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"]);
+        assert_eq!(labels(Scale::exact(-1.0, 2.0)), ["−1", "−0.5", "0", "0.5", "1", "1.5", "2"]);
     }
 
     #[test]
     fn log_ticks_are_powers_of_ten_with_more_between_when_there_is_room() {
         assert_eq!(labels(Scale::new(Bend::Log, [1e-3, 1e3])).len(), 7);
-        assert_eq!(
-            labels(Scale::new(Bend::Log, [0.9, 11.0])),
-            ["1", "2", "5", "10"]
-        );
+        assert_eq!(labels(Scale::new(Bend::Log, [0.9, 11.0])), ["1", "2", "5", "10"]);
         assert!(labels(Scale::new(Bend::Log, [1.03, 1.08])).len() >= 3);
         assert!((3..=15).contains(&labels(Scale::new(Bend::Log, [1e-300, 1e300])).len()));
     }
@@ -226,22 +175,10 @@ mod tests {
     #[test]
     fn hopeless_values_give_an_axis_all_the_same() {
         let bends = [Bend::Linear, Bend::Log, Bend::Asinh { knee: 1.0 }];
-        let values = [
-            vec![],
-            vec![f64::NAN, f64::INFINITY],
-            vec![0.0],
-            vec![3.0, 3.0],
-            vec![-f64::MAX, f64::MAX],
-        ];
-        for (bend, values) in bends
-            .into_iter()
-            .flat_map(|bend| values.iter().map(move |v| (bend, v)))
-        {
+        let values = [vec![], vec![f64::NAN, f64::INFINITY], vec![0.0], vec![3.0, 3.0], vec![-f64::MAX, f64::MAX]];
+        for (bend, values) in bends.into_iter().flat_map(|bend| values.iter().map(move |v| (bend, v))) {
             let scale = Scale::new(bend, values.iter().copied());
-            assert!(
-                scale.ticks(400.0).iter().all(|tick| tick.share.is_finite()),
-                "{bend:?} {values:?}"
-            );
+            assert!(scale.ticks(400.0).iter().all(|tick| tick.share.is_finite()), "{bend:?} {values:?}");
             assert_eq!(scale.share(f64::NAN), None);
         }
         assert_eq!(Scale::new(Bend::Log, [1.0, 2.0]).share(0.0), None);

@@ -10,9 +10,7 @@ pub(super) struct Rgb(pub u8, pub u8, pub u8);
 impl Rgb {
     /// This colour, mixed with white: 0 stays, 1 is white.
     pub(super) fn tint(self, white: f64) -> Self {
-        let mix = |channel: u8| {
-            super::paint::byte(f64::from(channel) + (255.0 - f64::from(channel)) * white)
-        };
+        let mix = |channel: u8| super::paint::byte(f64::from(channel) + (255.0 - f64::from(channel)) * white);
         Self(mix(self.0), mix(self.1), mix(self.2))
     }
 }
@@ -42,11 +40,7 @@ pub(super) struct Stroke {
 impl Stroke {
     /// A line without gaps.
     pub(super) const fn solid(color: Rgb, width: f64) -> Self {
-        Self {
-            color,
-            width,
-            dash: Dash::Solid,
-        }
+        Self { color, width, dash: Dash::Solid }
     }
 }
 
@@ -106,11 +100,7 @@ pub(super) enum Shape {
     /// A filled rectangle between two corners.
     Rect { from: Point, to: Point, fill: Rgb },
     /// A filled disc.
-    Disc {
-        center: Point,
-        radius: f64,
-        fill: Rgb,
-    },
+    Disc { center: Point, radius: f64, fill: Rgb },
     /// Text.
     Text(Text),
 }

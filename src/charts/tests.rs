@@ -11,10 +11,7 @@ fn float(number: usize) -> f64 {
 
 /// A number in [0, 1) that looks random and is the same in every run.
 fn noise(seed: usize) -> f64 {
-    (float(seed) * 12.9898 + 4.1)
-        .sin()
-        .mul_add(43_758.545, 0.0)
-        .rem_euclid(1.0)
+    (float(seed) * 12.9898 + 4.1).sin().mul_add(43_758.545, 0.0).rem_euclid(1.0)
 }
 
 fn layers(count: usize, variance: impl Fn(usize) -> f64) -> Vec<LayerRow> {
@@ -36,18 +33,11 @@ fn layers(count: usize, variance: impl Fn(usize) -> f64) -> Vec<LayerRow> {
 
 fn growing(count: usize) -> Vec<LayerRow> {
     let last = float(count);
-    layers(count, |layer| {
-        0.02 * (float(layer) * 7.0 / last).exp() * (0.8 + 0.4 * noise(layer))
-    })
+    layers(count, |layer| 0.02 * (float(layer) * 7.0 / last).exp() * (0.8 + 0.4 * noise(layer)))
 }
 
 fn growth(count: usize) -> Growth {
-    let fit = |a, b, r2| Fit {
-        a,
-        b,
-        r2,
-        aic: -3.0,
-    };
+    let fit = |a, b, r2| Fit { a, b, r2, aic: -3.0 };
     Growth {
         exponential: fit(0.018, 7.0 / float(count), 0.9712),
         power: fit(0.006, 7.0 / float(count).ln() * 0.95, 0.8134),
@@ -56,8 +46,7 @@ fn growth(count: usize) -> Growth {
 
 fn angles(count: usize) -> Vec<AngularRow> {
     let windows = (1..=count).flat_map(|span| (0..=count - span).map(move |start| (start, span)));
-    let both = windows
-        .flat_map(|window| [Position::Last, Position::All].map(|position| (window, position)));
+    let both = windows.flat_map(|window| [Position::Last, Position::All].map(|position| (window, position)));
     let row = |((start, span), position)| {
         let depth = float(start) / float(count);
         let turn = 0.42 * (float(span) / float(count)).powf(0.6) * (1.15 - 0.7 * depth);
@@ -100,10 +89,7 @@ fn removals(count: usize, window: usize, parts: &[Part]) -> Vec<PruneRow> {
             let delta = match first {
                 0 => 6.1,
                 _ if first + window == count => 0.4,
-                _ => {
-                    0.09 * float(window) * (1.0 - depth).powi(2) + 0.02 * noise(first + 77 * nth)
-                        - 0.004
-                }
+                _ => 0.09 * float(window) * (1.0 - depth).powi(2) + 0.02 * noise(first + 77 * nth) - 0.004,
             };
             rows.push(removal(first, window, part, delta / (float(nth) + 1.0)));
         }
@@ -124,11 +110,7 @@ fn look(png: &[u8]) -> ((u32, u32), usize) {
 
 fn assert_sound(chart: &Chart, words: &[&str]) {
     let svg = chart.svg().unwrap();
-    assert!(
-        svg.starts_with(r#"<svg width="900" height="560" viewBox="0 0 3600 2240""#),
-        "{}",
-        &svg[..80]
-    );
+    assert!(svg.starts_with(r#"<svg width="900" height="560" viewBox="0 0 3600 2240""#), "{}", &svg[..80]);
     assert!(svg.ends_with("</svg>\n"));
     assert!(svg.contains(r#"font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif""#));
     for bad in ["NaN,", "inf,", "2147483647"] {
@@ -158,12 +140,8 @@ fn the_variance_chart_names_its_axes_and_both_laws() {
 
 #[test]
 fn the_angular_chart_shows_one_position_on_a_numbered_scale() {
-    let words = [
-        "Angular distance between layer inputs",
-        "layer where the window starts",
-        "span (blocks",
-        "units of π rad",
-    ];
+    let words =
+        ["Angular distance between layer inputs", "layer where the window starts", "span (blocks", "units of π rad"];
     assert_sound(&angular::draw(&angles(5), Position::Last, "m"), &words);
     let all = angular::draw(&angles(5), Position::All, "m").svg().unwrap();
     assert!(all.contains("m · mean over 256 tokens"));
@@ -172,11 +150,7 @@ fn the_angular_chart_shows_one_position_on_a_numbered_scale() {
 #[test]
 fn the_angular_chart_marks_one_start_for_each_span() {
     let chart = angular::draw(&angles(7), Position::Last, "m");
-    let discs = chart
-        .shapes
-        .iter()
-        .filter(|shape| matches!(shape, shape::Shape::Disc { .. }))
-        .count();
+    let discs = chart.shapes.iter().filter(|shape| matches!(shape, shape::Shape::Disc { .. })).count();
     // A ring is two discs; one more ring stands in the legend.
     assert_eq!(discs, 2 * (7 + 1));
 }
@@ -192,33 +166,19 @@ fn the_prune_chart_shows_the_tolerance_and_says_when_its_axis_bends() {
         "95 % interval",
         "ineffective",
     ];
-    assert_sound(
-        &prune::draw(&removals(32, 1, &[Part::Block]), 0.01, "m"),
-        &words,
-    );
+    assert_sound(&prune::draw(&removals(32, 1, &[Part::Block]), 0.01, "m"), &words);
 }
 
 #[test]
 fn bars_of_like_size_stand_on_an_even_axis() {
-    let rows: Vec<_> = (0..6)
-        .map(|first| removal(first, 1, Part::Block, 0.1 + 0.02 * float(first)))
-        .collect();
-    assert_sound(
-        &prune::draw(&rows, 0.01, "m"),
-        &["ΔNLL (nats per token)\n", "loss increase"],
-    );
+    let rows: Vec<_> = (0..6).map(|first| removal(first, 1, Part::Block, 0.1 + 0.02 * float(first))).collect();
+    assert_sound(&prune::draw(&rows, 0.01, "m"), &["ΔNLL (nats per token)\n", "loss increase"]);
 }
 
 #[test]
 fn windows_and_parts_are_named_in_the_prune_chart() {
     let windows = prune::draw(&removals(12, 4, &[Part::Block]), 0.01, "m");
-    assert_sound(
-        &windows,
-        &[
-            "when a window of 4 blocks is removed",
-            "first removed layer (0-based)",
-        ],
-    );
+    assert_sound(&windows, &["when a window of 4 blocks is removed", "first removed layer (0-based)"]);
     let parts = prune::draw(&removals(12, 1, &PARTS), 0.01, "m");
     assert_sound(&parts, &["attention", "feed-forward", "pale: ineffective"]);
 }
@@ -235,37 +195,14 @@ fn only_the_loss_is_drawn_of_several_metrics() {
 
 #[test]
 fn hopeless_numbers_still_give_a_chart() {
-    let odd = [
-        0.0,
-        -0.0,
-        -1.0,
-        1.0,
-        1e-320,
-        f64::MAX,
-        f64::MIN,
-        f64::NAN,
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-    ];
-    let law = |value| Fit {
-        a: value,
-        b: value,
-        r2: value,
-        aic: value,
-    };
+    let odd = [0.0, -0.0, -1.0, 1.0, 1e-320, f64::MAX, f64::MIN, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+    let law = |value| Fit { a: value, b: value, r2: value, aic: value };
     for (i, a) in odd.into_iter().enumerate() {
         for count in [0, 1, 3] {
             let value = |layer| {
-                if layer % 2 == 0 {
-                    a
-                } else {
-                    odd[(i + layer) % odd.len()]
-                }
+                if layer % 2 == 0 { a } else { odd[(i + layer) % odd.len()] }
             };
-            let growth = Growth {
-                exponential: law(a),
-                power: law(-a),
-            };
+            let growth = Growth { exponential: law(a), power: law(-a) };
             let chart = variance::draw(&layers(count, value), Some(&growth), "m");
             let mut turned = angles(count);
             for row in &mut turned {
@@ -290,21 +227,14 @@ fn hopeless_numbers_still_give_a_chart() {
 #[test]
 fn a_written_chart_is_two_files_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let written = variance::draw(&growing(3), None, "m")
-        .write(folder.path(), "variance")
-        .unwrap();
-    assert_eq!(
-        written,
-        ["variance.svg", "variance.png"].map(|name| folder.path().join(name))
-    );
+    let written = variance::draw(&growing(3), None, "m").write(folder.path(), "variance").unwrap();
+    assert_eq!(written, ["variance.svg", "variance.png"].map(|name| folder.path().join(name)));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
 #[test]
 fn a_model_name_cannot_break_the_svg() {
-    let svg = variance::draw(&growing(3), None, "<a&b>\u{0}\u{8}\n")
-        .svg()
-        .unwrap();
+    let svg = variance::draw(&growing(3), None, "<a&b>\u{0}\u{8}\n").svg().unwrap();
     assert!(svg.contains("&lt;a&amp;b&gt;"));
     assert!(svg.chars().all(|char| char == '\n' || !char.is_control()));
 }
@@ -318,51 +248,21 @@ fn pictures_to_look_at() {
     let write = |chart: &Chart, name: &str| drop(chart.write(Path::new(&folder), name).unwrap());
     for count in [1, 2, 5, 12, 32, 80] {
         let model = "meta-llama/Llama-2-7b-hf";
-        write(
-            &variance::draw(&growing(count), Some(&growth(count)), model),
-            &format!("variance-{count}"),
-        );
-        write(
-            &angular::draw(&angles(count), Position::Last, model),
-            &format!("angular-{count}"),
-        );
-        write(
-            &prune::draw(&removals(count, 1, &PARTS[..1]), 0.01, model),
-            &format!("prune-{count}"),
-        );
-        write(
-            &prune::draw(&removals(count, 1, &PARTS), 0.01, model),
-            &format!("parts-{count}"),
-        );
+        write(&variance::draw(&growing(count), Some(&growth(count)), model), &format!("variance-{count}"));
+        write(&angular::draw(&angles(count), Position::Last, model), &format!("angular-{count}"));
+        write(&prune::draw(&removals(count, 1, &PARTS[..1]), 0.01, model), &format!("prune-{count}"));
+        write(&prune::draw(&removals(count, 1, &PARTS), 0.01, model), &format!("parts-{count}"));
     }
     let mut broken = growing(12);
-    (
-        broken[3].output_variance,
-        broken[7].output_variance,
-        broken[8].attention_variance,
-    ) = (0.0, f64::NAN, 0.0);
-    write(
-        &variance::draw(&broken, None, "a model with zeros"),
-        "variance-broken",
-    );
-    write(
-        &variance::draw(&layers(12, |_| 1.0), None, "all equal"),
-        "variance-flat",
-    );
-    write(
-        &prune::draw(&removals(24, 4, &PARTS[..1]), 0.01, "windows"),
-        "windows-24",
-    );
-    let even: Vec<_> = (0..8)
-        .map(|first| removal(first, 1, Part::Block, 0.1 + 0.05 * float(first)))
-        .collect();
+    (broken[3].output_variance, broken[7].output_variance, broken[8].attention_variance) = (0.0, f64::NAN, 0.0);
+    write(&variance::draw(&broken, None, "a model with zeros"), "variance-broken");
+    write(&variance::draw(&layers(12, |_| 1.0), None, "all equal"), "variance-flat");
+    write(&prune::draw(&removals(24, 4, &PARTS[..1]), 0.01, "windows"), "windows-24");
+    let even: Vec<_> = (0..8).map(|first| removal(first, 1, Part::Block, 0.1 + 0.05 * float(first))).collect();
     write(&prune::draw(&even, 0.01, "like sizes"), "prune-even");
     let mut broken = removals(12, 1, &PARTS[..1]);
     (broken[0].delta, broken[0].ci_high) = (f64::INFINITY, None);
     (broken[4].delta, broken[4].ci_high) = (f64::NAN, None);
     (broken[6].delta, broken[6].ci_low, broken[6].ci_high) = (-0.2, Some(-0.25), Some(-0.15));
-    write(
-        &prune::draw(&broken, 0.01, "not finite and negative"),
-        "prune-broken",
-    );
+    write(&prune::draw(&broken, 0.01, "not finite and negative"), "prune-broken");
 }

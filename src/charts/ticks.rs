@@ -23,18 +23,12 @@ const MARK_GAP: f64 = 4.0;
 impl Placed {
     /// No ticks on an axis of this many px.
     pub(super) const fn new(length: f64) -> Self {
-        Self {
-            length,
-            ticks: Vec::new(),
-        }
+        Self { length, ticks: Vec::new() }
     }
 
     /// Adds a tick with a label if there is room.
     pub(super) fn label(&mut self, share: Option<f64>, label: impl FnOnce() -> String) {
-        self.add(share, LABEL_GAP, |share| Tick {
-            share,
-            label: Some(label()),
-        });
+        self.add(share, LABEL_GAP, |share| Tick { share, label: Some(label()) });
     }
 
     /// Adds a tick without a label if there is room.
@@ -54,10 +48,7 @@ impl Placed {
 
     /// How many have a label.
     pub(super) fn labels(&self) -> usize {
-        self.ticks
-            .iter()
-            .filter(|tick| tick.label.is_some())
-            .count()
+        self.ticks.iter().filter(|tick| tick.label.is_some()).count()
     }
 
     /// All of them.
@@ -69,19 +60,14 @@ impl Placed {
 /// The smallest of 1, 2, 5 · 10^k that is at least `least`; nothing unless that is a normal positive number.
 pub(super) fn nice_step(least: f64) -> Option<f64> {
     let power = 10f64.powf(least.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * power)
-        .find(|step| *step >= least * 0.999)?;
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= least * 0.999)?;
     step.is_normal().then_some(step)
 }
 
 /// Multiples of `step` from `low` to `high`; at most a hundred.
 pub(super) fn multiples(step: f64, low: f64, high: f64) -> impl Iterator<Item = f64> {
     let first = (low / step - 1e-9).ceil();
-    (0..100)
-        .map(move |i| (first + f64::from(i)) * step)
-        .take_while(move |value| *value <= high + step * 1e-9)
+    (0..100).map(move |i| (first + f64::from(i)) * step).take_while(move |value| *value <= high + step * 1e-9)
 }
 
 /// A number with at most `digits` significant digits: 0.012, 35, 1.2·10⁻⁷.
@@ -90,11 +76,7 @@ pub(super) fn number(value: f64, digits: usize) -> String {
         return "0".into();
     }
     if !value.is_finite() {
-        return if value.is_nan() {
-            "NaN".into()
-        } else {
-            format!("{}∞", if value < 0.0 { "−" } else { "" })
-        };
+        return if value.is_nan() { "NaN".into() } else { format!("{}∞", if value < 0.0 { "−" } else { "" }) };
     }
     let rounded = format!("{value:.*e}", digits.saturating_sub(1));
     let (mantissa, exponent) = rounded.split_once('e').unwrap_or((&rounded, "0"));
@@ -102,11 +84,8 @@ pub(super) fn number(value: f64, digits: usize) -> String {
     let text = if (-4..=4).contains(&power) {
         rounded.parse::<f64>().unwrap_or(value).to_string()
     } else {
-        let mantissa = if mantissa.contains('.') {
-            mantissa.trim_end_matches('0').trim_end_matches('.')
-        } else {
-            mantissa
-        };
+        let mantissa =
+            if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
         let raised = superscript(power);
         match mantissa {
             "1" => format!("10{raised}"),

@@ -30,11 +30,7 @@ pub(super) fn viridis(share: f64) -> Rgb {
     let mut color = STOPS[0];
     for pair in STOPS.windows(2) {
         let mix = |a: u8, b: u8| byte(f64::from(a) + (f64::from(b) - f64::from(a)) * left.min(1.0));
-        color = Rgb(
-            mix(pair[0].0, pair[1].0),
-            mix(pair[0].1, pair[1].1),
-            mix(pair[0].2, pair[1].2),
-        );
+        color = Rgb(mix(pair[0].0, pair[1].0), mix(pair[0].1, pair[1].1), mix(pair[0].2, pair[1].2));
         if left <= 1.0 {
             break;
         }

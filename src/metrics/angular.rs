@@ -55,7 +55,15 @@ impl Angular {
         for (pair, (start, end)) in pairs(self.layers).enumerate() {
             for position in [Position::Last, Position::All] {
                 let (distance, stderr, count) = self.mean(pair, position);
-                rows.push(AngularRow { model: model.to_owned(), start, span: end - start, position, distance, stderr, count });
+                rows.push(AngularRow {
+                    model: model.to_owned(),
+                    start,
+                    span: end - start,
+                    position,
+                    distance,
+                    stderr,
+                    count,
+                });
             }
         }
         rows.sort_by_key(|row| (row.position, row.span, row.start));
@@ -115,7 +123,8 @@ impl Observer for Angular {
         let streams: Vec<&[f32]> = guards.iter().map(HostRows::elements).collect::<Result<_, _>>()?;
         for (span, &sequence) in batch.ragged.spans().zip(&batch.sequences) {
             let rows: Vec<usize> = span.collect();
-            let parts: Vec<Sequence> = rows.par_chunks(TOKENS_PER_TASK).map(|rows| compare(&streams, width, rows)).collect();
+            let parts: Vec<Sequence> =
+                rows.par_chunks(TOKENS_PER_TASK).map(|rows| compare(&streams, width, rows)).collect();
             // Added up in order, so that the result does not depend on how tasks were scheduled.
             let total = parts.into_iter().reduce(Sequence::followed_by);
             self.sequences.extend(total.map(|total| (sequence, total)));

@@ -24,7 +24,11 @@ impl Bootstrap {
     /// 95 % interval of `statistic`, which is given sums over a resample's units of `terms` (some numbers a unit). Absent for
     /// a single unit, which says nothing about the spread.
     #[must_use]
-    pub fn interval<const N: usize>(&self, terms: &[[f64; N]], statistic: impl Fn([f64; N]) -> f64) -> Option<(f64, f64)> {
+    pub fn interval<const N: usize>(
+        &self,
+        terms: &[[f64; N]],
+        statistic: impl Fn([f64; N]) -> f64,
+    ) -> Option<(f64, f64)> {
         let mut values: Vec<f64> = self.resamples.iter().map(|resample| statistic(sum(terms, resample))).collect();
         if values.is_empty() {
             return None;

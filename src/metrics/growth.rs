@@ -16,7 +16,9 @@ pub fn fit(rows: &[LayerRow]) -> Option<Growth> {
     if points.len() < FEWEST || points.iter().any(|&(_, variance)| !(variance > 0.0 && variance.is_finite())) {
         return None;
     }
-    let law = |x: fn(f64) -> f64| least_squares(&points.iter().map(|&(l, variance)| (x(l), variance.ln())).collect::<Vec<_>>());
+    let law = |x: fn(f64) -> f64| {
+        least_squares(&points.iter().map(|&(l, variance)| (x(l), variance.ln())).collect::<Vec<_>>())
+    };
     Some(Growth { exponential: law(|l| l), power: law(f64::ln) })
 }
 

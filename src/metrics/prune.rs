@@ -36,7 +36,10 @@ impl Removal {
 #[must_use]
 pub fn removals(layers: usize, window: usize, parts: &[Part]) -> Vec<Removal> {
     let starts = 0..=layers.saturating_sub(window);
-    parts.iter().flat_map(|&part| starts.clone().map(move |first| Removal { part, layers: first..=first + window - 1 })).collect()
+    parts
+        .iter()
+        .flat_map(|&part| starts.clone().map(move |first| Removal { part, layers: first..=first + window - 1 }))
+        .collect()
 }
 
 /// Sums over one sequence: full NLL, pruned NLL, KL, agreement, tokens.
@@ -56,7 +59,8 @@ pub fn rows(model: &str, removals: &[Removal], scores: &NextTokenScores, seed: u
         .collect()
 }
 
-const METRICS: [PruneMetric; 4] = [PruneMetric::Nll, PruneMetric::Perplexity, PruneMetric::Kl, PruneMetric::Top1Agreement];
+const METRICS: [PruneMetric; 4] =
+    [PruneMetric::Nll, PruneMetric::Perplexity, PruneMetric::Kl, PruneMetric::Top1Agreement];
 
 fn terms((full, pruned): (&SequenceScore, &SequenceScore)) -> Terms {
     [full.nll, pruned.nll, pruned.kl, pruned.agreement as f64, full.tokens as f64]

@@ -138,7 +138,8 @@ fn moments(tensor: &Tensor) -> candle_core::Result<Vec<Moments>> {
                 || {
                     let n = row.len() as f64;
                     let mean = simd::sum_f64_by(row.len(), |i| f64::from(row[i])) / n;
-                    let squares = simd::sum_f64_by(row.len(), |i| (f64::from(row[i]) - mean) * (f64::from(row[i]) - mean));
+                    let squares =
+                        simd::sum_f64_by(row.len(), |i| (f64::from(row[i]) - mean) * (f64::from(row[i]) - mean));
                     Moments { variance: squares / n, norm: (squares + n * mean * mean).sqrt() }
                 },
             )

@@ -29,7 +29,8 @@ impl Verdict {
     /// Judges the rows of single-block removals; nothing if there are none.
     #[must_use]
     pub fn new(rows: &[PruneRow], tolerance: f64) -> Option<Self> {
-        let single = |row: &&PruneRow| row.part == Part::Block && row.first == row.last && row.metric == PruneMetric::Nll;
+        let single =
+            |row: &&PruneRow| row.part == Part::Block && row.first == row.last && row.metric == PruneMetric::Nll;
         let findings: Vec<Finding> = rows.iter().filter(single).map(|row| finding(row, tolerance)).collect();
         (!findings.is_empty()).then_some(Self { tolerance, findings })
     }

@@ -63,7 +63,8 @@ pub enum FeedForwardConfig {
 impl DecoderConfig {
     /// Refuses numbers that make no model, naming the field.
     pub(super) fn checked(self) -> Result<Self, ModelError> {
-        let positive = [("vocab_size", self.vocab), ("hidden_size", self.hidden), ("num_hidden_layers", self.blocks.len())];
+        let positive =
+            [("vocab_size", self.vocab), ("hidden_size", self.hidden), ("num_hidden_layers", self.blocks.len())];
         for (field, value) in positive {
             require(value > 0, field, || "must not be 0".to_owned())?;
         }

@@ -24,20 +24,32 @@ pub fn to_f32(bytes: &[u8], dtype: Dtype) -> Result<Vec<f32>, NonFinite> {
 }
 
 /// As a tensor. Half types go through f32, which holds both exactly.
-pub fn to_tensor(bytes: &[u8], from: Dtype, shape: &[usize], to: DType, device: &Device) -> Result<candle_core::Result<Tensor>, NonFinite> {
+pub fn to_tensor(
+    bytes: &[u8],
+    from: Dtype,
+    shape: &[usize],
+    to: DType,
+    device: &Device,
+) -> Result<candle_core::Result<Tensor>, NonFinite> {
     let values = to_f32(bytes, from)?;
     Ok(Tensor::from_vec(values, shape, &Device::Cpu).and_then(|tensor| tensor.to_dtype(to)?.to_device(device)))
 }
 
 fn widen<const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> f32 + Sync) -> Result<Vec<f32>, NonFinite> {
     let mut values = vec![0f32; bytes.len() / N];
-    let bad = values.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * N)).enumerate().find_map_first(|(chunk, (out, bytes))| {
-        for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
-            *out = element(*bytes);
-        }
-        let all_finite = out.iter().fold(true, |finite, value| finite & value.is_finite());
-        if all_finite { None } else { out.iter().position(|value| !value.is_finite()).map(|index| chunk * CHUNK + index) }
-    });
+    let bad = values.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * N)).enumerate().find_map_first(
+        |(chunk, (out, bytes))| {
+            for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
+                *out = element(*bytes);
+            }
+            let all_finite = out.iter().fold(true, |finite, value| finite & value.is_finite());
+            if all_finite {
+                None
+            } else {
+                out.iter().position(|value| !value.is_finite()).map(|index| chunk * CHUNK + index)
+            }
+        },
+    );
     match bad {
         Some(index) => Err(NonFinite { index, value: values[index] }),
         None => Ok(values),

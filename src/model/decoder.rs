@@ -8,7 +8,8 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Block, BlockConfig, BranchKind, DecoderConfig, LayeredModel, ModelError, ModelShape, Unembed, convert, names, preflight,
+    Block, BlockConfig, BranchKind, DecoderConfig, LayeredModel, ModelError, ModelShape, Unembed, convert, names,
+    preflight,
 };
 use crate::{
     nn::{
@@ -97,7 +98,8 @@ impl Decoder {
             first = rows.start * info.shape[1..].iter().product::<usize>();
         }
         let read = |bytes: &[u8]| convert::to_tensor(bytes, info.dtype, &shape, self.dtype, &self.device);
-        let tensor = timed(Work::Load, || self.files.with_bytes(name, rows, read))?.map_err(|bad| non_finite(name, first, &bad))?;
+        let tensor = timed(Work::Load, || self.files.with_bytes(name, rows, read))?
+            .map_err(|bad| non_finite(name, first, &bad))?;
         Ok(tensor?)
     }
 
@@ -111,19 +113,31 @@ impl Decoder {
         Ok(Norm::Rms { gain: self.load(name, None)?, eps: self.config.norm_eps })
     }
 
-    fn branch<F>(&self, prefix: &str, kind: BranchKind, config: &BlockConfig, sublayer: F) -> Result<Branch<F>, ModelError> {
+    fn branch<F>(
+        &self,
+        prefix: &str,
+        kind: BranchKind,
+        config: &BlockConfig,
+        sublayer: F,
+    ) -> Result<Branch<F>, ModelError> {
         let form = config.placement.form();
         let norm_in = form.norm_in.then(|| self.norm(&format!("{prefix}{}", names::norm_in(kind)))).transpose()?;
-        Ok(Branch { norm_in, norm_out: None, norm_join: None, alpha: form.alpha, beta: form.beta, scale: form.scale, sublayer })
+        Ok(Branch {
+            norm_in,
+            norm_out: None,
+            norm_join: None,
+            alpha: form.alpha,
+            beta: form.beta,
+            scale: form.scale,
+            sublayer,
+        })
     }
 
     fn load_block(&self, layer: usize) -> Result<Block, ModelError> {
         let config = &self.config.blocks[layer];
         let prefix = names::block(layer);
         let [query, key, value, output] = names::attention(&config.attention, self.config.hidden);
-        let head_norm = |name| {
-            config.attention.head_norm.then(|| self.norm(&format!("{prefix}{name}"))).transpose()
-        };
+        let head_norm = |name| config.attention.head_norm.then(|| self.norm(&format!("{prefix}{name}"))).transpose();
         let attention = Attention {
             shape: config.attention.shape,
             query: self.linear(&prefix, &query)?,
@@ -154,7 +168,9 @@ impl Decoder {
         })?;
         let shape = [ids.len(), self.config.hidden];
         let tensor = convert::to_tensor(&gathered, info.dtype, &shape, self.dtype, &self.device);
-        Ok(tensor.map_err(|bad| non_finite(names::EMBEDDING, ids[bad.index / self.config.hidden] as usize * self.config.hidden, &bad))??)
+        Ok(tensor.map_err(|bad| {
+            non_finite(names::EMBEDDING, ids[bad.index / self.config.hidden] as usize * self.config.hidden, &bad)
+        })??)
     }
 
     fn rope_cache(&self) -> MutexGuard<'_, Option<RopeTables>> {

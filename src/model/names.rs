@@ -36,8 +36,7 @@ pub struct LinearName {
 
 /// Query, key, value, output.
 pub fn attention(config: &AttentionConfig, hidden: usize) -> [LinearName; 4] {
-    let (queries, keys) =
-        (config.shape.heads * config.shape.head_dim, config.shape.kv_heads * config.shape.head_dim);
+    let (queries, keys) = (config.shape.heads * config.shape.head_dim, config.shape.kv_heads * config.shape.head_dim);
     let bias = config.input_bias;
     [
         LinearName { name: "self_attn.q_proj", shape: [queries, hidden], bias },
@@ -62,10 +61,8 @@ pub fn feed_forward(config: &FeedForwardConfig, hidden: usize) -> [LinearName; 3
 
 /// Every tensor that a checkpoint of this configuration holds, with its shape.
 pub fn all(config: &DecoderConfig) -> Vec<(String, Vec<usize>)> {
-    let mut all = vec![
-        (EMBEDDING.to_owned(), vec![config.vocab, config.hidden]),
-        (FINAL_NORM.to_owned(), vec![config.hidden]),
-    ];
+    let mut all =
+        vec![(EMBEDDING.to_owned(), vec![config.vocab, config.hidden]), (FINAL_NORM.to_owned(), vec![config.hidden])];
     if !config.tied {
         all.push((HEAD.to_owned(), vec![config.vocab, config.hidden]));
     }

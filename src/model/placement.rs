@@ -29,7 +29,9 @@ impl Placement {
     #[must_use]
     pub const fn form(self) -> BranchForm {
         match self {
-            Self::Pre => BranchForm { norm_in: true, norm_out: false, norm_join: false, alpha: 1.0, beta: 1.0, scale: 1.0 },
+            Self::Pre => {
+                BranchForm { norm_in: true, norm_out: false, norm_join: false, alpha: 1.0, beta: 1.0, scale: 1.0 }
+            }
         }
     }
 }

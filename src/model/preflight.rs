@@ -11,8 +11,11 @@ const NEAR: f64 = 0.85;
 pub fn check(config: &DecoderConfig, files: &TensorFiles) -> Result<(), ModelError> {
     let expected: BTreeMap<String, Vec<usize>> = names::all(config).into_iter().collect();
     let found = files.tensors();
-    let unexpected: Vec<String> =
-        found.keys().filter(|name| !expected.contains_key(*name) && !names::is_ignored(name, config)).cloned().collect();
+    let unexpected: Vec<String> = found
+        .keys()
+        .filter(|name| !expected.contains_key(*name) && !names::is_ignored(name, config))
+        .cloned()
+        .collect();
     let mut report = PreflightReport::default();
     for (name, shape) in expected {
         match found.get(&name) {

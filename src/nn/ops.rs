@@ -106,8 +106,10 @@ fn padded_attention(
     let (sequences, share) = (group.len(), heads / kv_heads);
     let spans: Vec<_> = group.map(|sequence| batch.span(sequence)).collect();
     let length = spans.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
-    let pad: Vec<u32> = spans.iter().flat_map(|span| (0..length).map(|t| (span.start + t.min(span.len() - 1)) as u32)).collect();
-    let unpad: Vec<u32> = spans.iter().enumerate().flat_map(|(s, span)| (0..span.len()).map(move |t| (s * length + t) as u32)).collect();
+    let pad: Vec<u32> =
+        spans.iter().flat_map(|span| (0..length).map(|t| (span.start + t.min(span.len() - 1)) as u32)).collect();
+    let unpad: Vec<u32> =
+        spans.iter().enumerate().flat_map(|(s, span)| (0..span.len()).map(move |t| (s * length + t) as u32)).collect();
     let (pad, unpad) = (Tensor::new(pad, q.device())?, Tensor::new(unpad, q.device())?);
     let split = |x: &Tensor, heads: usize| {
         x.index_select(&pad, 0)?.reshape((sequences, length, heads, head_dim))?.transpose(1, 2)?.contiguous()
@@ -116,7 +118,11 @@ fn padded_attention(
     let k = split(k, kv_heads)?.reshape((sequences * kv_heads, length, head_dim))?;
     let v = split(v, kv_heads)?.reshape((sequences * kv_heads, length, head_dim))?;
     let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)?.to_dtype(DType::F32)? / (head_dim as f64).sqrt())?;
-    let scores = scores.reshape((sequences * heads, length, length))?.broadcast_add(&causal_mask(length, window, q.device())?)?;
+    let scores = scores.reshape((sequences * heads, length, length))?.broadcast_add(&causal_mask(
+        length,
+        window,
+        q.device(),
+    )?)?;
     let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(v.dtype())?;
     let mixed = weights.reshape((sequences * kv_heads, share * length, length))?.matmul(&v)?;
     let mixed = mixed.reshape((sequences, heads, length, head_dim))?.transpose(1, 2)?.contiguous()?;
@@ -127,7 +133,9 @@ fn padded_attention(
 fn causal_mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
     let window = window.unwrap_or(length);
     let mask: Vec<f32> = (0..length)
-        .flat_map(|query| (0..length).map(move |key| if key <= query && query - key < window { 0.0 } else { f32::NEG_INFINITY }))
+        .flat_map(|query| {
+            (0..length).map(move |key| if key <= query && query - key < window { 0.0 } else { f32::NEG_INFINITY })
+        })
         .collect();
     Tensor::from_vec(mask, (length, length), device)
 }

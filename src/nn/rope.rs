@@ -66,7 +66,8 @@ impl Rope {
         let frequencies: Vec<f64> = (0..half)
             .map(|i| f64::from(self.scaling.apply(self.theta.powf(-2.0 * i as f64 / self.head_dim as f64)) as f32))
             .collect();
-        let angles = (0..positions).flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency));
+        let angles =
+            (0..positions).flat_map(|position| frequencies.iter().map(move |frequency| position as f64 * frequency));
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
         Ok(RopeTables {
             cos: Tensor::from_vec(cos, (positions, half), device)?,

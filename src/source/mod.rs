@@ -93,7 +93,9 @@ pub enum SourceError {
 }
 
 fn pickled_note(pickled: Option<&Path>) -> String {
-    pickled.map_or_else(String::new, |path| format!(", only pickled {}, which can run code and is never opened", path.display()))
+    pickled.map_or_else(String::new, |path| {
+        format!(", only pickled {}, which can run code and is never opened", path.display())
+    })
 }
 
 /// A model as the user names it.
@@ -123,7 +125,8 @@ impl FromStr for ModelRef {
         if Path::new(text).is_dir() || !looks_like_hub_id(text) {
             return Ok(Self::Folder(PathBuf::from(text)));
         }
-        let (repo, revision) = text.split_once('@').map_or((text, None), |(repo, revision)| (repo, Some(revision.to_owned())));
+        let (repo, revision) =
+            text.split_once('@').map_or((text, None), |(repo, revision)| (repo, Some(revision.to_owned())));
         Ok(Self::Hub { repo: repo.to_owned(), revision })
     }
 }
@@ -131,7 +134,9 @@ impl FromStr for ModelRef {
 fn looks_like_hub_id(text: &str) -> bool {
     let repo = text.split('@').next().unwrap_or_default();
     let plain = |part: &str| {
-        !part.is_empty() && !part.starts_with('.') && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     matches!(repo.split('/').collect::<Vec<_>>()[..], [org, name] if plain(org) && plain(name))
 }
@@ -210,7 +215,10 @@ mod tests {
 
     #[test]
     fn hub_ids_folders_and_embedded_models_are_told_apart() {
-        let hub = |repo: &str, revision: Option<&str>| ModelRef::Hub { repo: repo.into(), revision: revision.map(Into::into) };
+        let hub = |repo: &str, revision: Option<&str>| ModelRef::Hub {
+            repo: repo.into(),
+            revision: revision.map(Into::into),
+        };
         for (text, expected) in [
             ("meta-llama/Llama-3.2-1B", hub("meta-llama/Llama-3.2-1B", None)),
             ("org/name@v1.0", hub("org/name", Some("v1.0"))),

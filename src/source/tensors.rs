@@ -127,7 +127,12 @@ impl TensorFiles {
     ///
     /// # Panics
     /// If there is no such tensor or row; names and shapes are checked when a model is opened.
-    pub fn with_bytes<R>(&self, name: &str, rows: Option<Range<usize>>, body: impl FnOnce(&[u8]) -> R) -> Result<R, TensorsError> {
+    pub fn with_bytes<R>(
+        &self,
+        name: &str,
+        rows: Option<Range<usize>>,
+        body: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, TensorsError> {
         let info = &self.tensors[name];
         let row = info.bytes() / info.shape.first().copied().unwrap_or(1).max(1) as u64;
         let range = rows.map_or(info.range.clone(), |rows| {
@@ -137,7 +142,8 @@ impl TensorFiles {
         match &self.shards[info.shard] {
             Shard::Memory { bytes, .. } => Ok(body(&bytes[range.start as usize..range.end as usize])),
             Shard::File { path, file } => {
-                let mapped = map(file, range).map_err(|error| TensorsError::Unreadable { path: path.clone(), error })?;
+                let mapped =
+                    map(file, range).map_err(|error| TensorsError::Unreadable { path: path.clone(), error })?;
                 Ok(body(&mapped))
             }
         }
@@ -187,12 +193,17 @@ fn describe(error: &SafeTensorError, bytes: &[u8]) -> String {
         (SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength, Some(length)) => {
             format!("its header claims to be {length} bytes long")
         }
-        (SafeTensorError::MetadataIncompleteBuffer, _) => "its tensors need another number of bytes than there are".to_owned(),
+        (SafeTensorError::MetadataIncompleteBuffer, _) => {
+            "its tensors need another number of bytes than there are".to_owned()
+        }
         (error, _) => error.to_string(),
     }
 }
 
-#[allow(unsafe_code, reason = "a memory map is unsafe because another process may change the file; weights are read-only data")]
+#[allow(
+    unsafe_code,
+    reason = "a memory map is unsafe because another process may change the file; weights are read-only data"
+)]
 fn map(file: &File, range: Range<u64>) -> std::io::Result<memmap2::Mmap> {
     let length = usize::try_from(range.end - range.start).map_err(std::io::Error::other)?;
     // SAFETY: the map is private to this call's result and only read. A file cut short by somebody else while it is mapped

@@ -10,17 +10,9 @@ pub(super) fn names<'a>(name: &'static str, values: impl Iterator<Item = &'a str
 }
 
 /// A `UInt32` column of layers or spans.
-pub(super) fn indices(
-    name: &'static str,
-    values: impl Iterator<Item = usize>,
-) -> Result<Column, TableError> {
+pub(super) fn indices(name: &'static str, values: impl Iterator<Item = usize>) -> Result<Column, TableError> {
     let values: Vec<u32> = values
-        .map(|value| {
-            u32::try_from(value).map_err(|_| TableError::Index {
-                column: name,
-                value,
-            })
-        })
+        .map(|value| u32::try_from(value).map_err(|_| TableError::Index { column: name, value }))
         .collect::<Result<_, _>>()?;
     Ok(Series::new(name.into(), values).into())
 }
@@ -36,9 +28,6 @@ pub(super) fn floats(name: &'static str, values: impl Iterator<Item = f64>) -> C
 }
 
 /// A `Float64` column in which what is absent is null.
-pub(super) fn optional_floats(
-    name: &'static str,
-    values: impl Iterator<Item = Option<f64>>,
-) -> Column {
+pub(super) fn optional_floats(name: &'static str, values: impl Iterator<Item = Option<f64>>) -> Column {
     Series::new(name.into(), values.collect::<Vec<_>>()).into()
 }

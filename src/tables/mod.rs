@@ -22,10 +22,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum TableError {
     /// A layer, span or other index beyond 32 bits.
-    #[error(
-        "table column cannot hold an index (column {column}: {value} > {}); check the rows given",
-        u32::MAX
-    )]
+    #[error("table column cannot hold an index (column {column}: {value} > {}); check the rows given", u32::MAX)]
     Index {
         /// The column.
         column: &'static str,
@@ -36,9 +33,7 @@ pub enum TableError {
     #[error("table cannot be built ({0}); this is a bug in depthscope, please report it")]
     Build(#[source] PolarsError),
     /// polars could not encode the table.
-    #[error(
-        "table cannot be encoded ({format}: {source}); this is a bug in depthscope, please report it"
-    )]
+    #[error("table cannot be encoded ({format}: {source}); this is a bug in depthscope, please report it")]
     Encode {
         /// The file format.
         format: &'static str,

@@ -33,21 +33,13 @@ fn parquet(table: &mut DataFrame) -> Result<Vec<u8>, TableError> {
     ParquetWriter::new(&mut bytes)
         .with_compression(ParquetCompression::Zstd(None))
         .finish(table)
-        .map_err(|source| TableError::Encode {
-            format: "parquet",
-            source,
-        })?;
+        .map_err(|source| TableError::Encode { format: "parquet", source })?;
     Ok(bytes)
 }
 
 fn csv(table: &mut DataFrame) -> Result<Vec<u8>, TableError> {
     let mut bytes = Vec::new();
-    CsvWriter::new(&mut bytes)
-        .finish(table)
-        .map_err(|source| TableError::Encode {
-            format: "csv",
-            source,
-        })?;
+    CsvWriter::new(&mut bytes).finish(table).map_err(|source| TableError::Encode { format: "csv", source })?;
     Ok(bytes)
 }
 
@@ -109,40 +101,27 @@ mod tests {
     }
 
     fn read_parquet(path: &Path) -> DataFrame {
-        ParquetReader::new(File::open(path).unwrap())
-            .finish()
-            .unwrap()
+        ParquetReader::new(File::open(path).unwrap()).finish().unwrap()
     }
 
     #[test]
     fn parquet_reads_back_equal_with_its_column_types() {
         let folder = tempfile::tempdir().unwrap();
-        let rows: Vec<_> = HARD
-            .iter()
-            .enumerate()
-            .map(|(i, &value)| layer_row(i, value))
-            .collect();
+        let rows: Vec<_> = HARD.iter().enumerate().map(|(i, &value)| layer_row(i, value)).collect();
         let table = layers(&rows).unwrap();
         let [parquet, _] = write(&table, folder.path(), "layers").unwrap();
         let read = read_parquet(&parquet);
         assert!(read.equals_missing(&table));
         assert_eq!(read.schema(), table.schema());
         let types: Vec<_> = read.dtypes();
-        assert_eq!(
-            types[..3],
-            [DataType::String, DataType::UInt32, DataType::Float64]
-        );
+        assert_eq!(types[..3], [DataType::String, DataType::UInt32, DataType::Float64]);
         assert_eq!(types[10], DataType::UInt64);
     }
 
     #[test]
     fn csv_floats_read_back_to_the_same_bits() {
         let folder = tempfile::tempdir().unwrap();
-        let rows: Vec<_> = HARD
-            .iter()
-            .enumerate()
-            .map(|(i, &value)| layer_row(i, value))
-            .collect();
+        let rows: Vec<_> = HARD.iter().enumerate().map(|(i, &value)| layer_row(i, value)).collect();
         let [_, csv] = write(&layers(&rows).unwrap(), folder.path(), "layers").unwrap();
         let text = std::fs::read_to_string(csv).unwrap();
         let mut lines = text.lines();
@@ -152,16 +131,10 @@ mod tests {
              attention_ratio,feed_forward_ratio,block_influence,tokens"
         );
         for (line, value) in lines.by_ref().zip(HARD) {
-            let rest = line
-                .strip_prefix("\"org/na\"\"me, with a comma\",")
-                .unwrap();
+            let rest = line.strip_prefix("\"org/na\"\"me, with a comma\",").unwrap();
             let fields: Vec<_> = rest.split(',').collect();
             for field in &fields[1..9] {
-                assert_eq!(
-                    field.parse::<f64>().unwrap().to_bits(),
-                    value.to_bits(),
-                    "{field} for {value:e}"
-                );
+                assert_eq!(field.parse::<f64>().unwrap().to_bits(), value.to_bits(), "{field} for {value:e}");
             }
             assert_eq!(fields[9], "1099511627776");
         }
@@ -181,10 +154,7 @@ mod tests {
         );
         let read = read_parquet(&parquet);
         assert_eq!(read.column("ci_low").unwrap().null_count(), 1);
-        assert_eq!(
-            read.column("ci_high").unwrap().f64().unwrap().get(1),
-            Some(0.75)
-        );
+        assert_eq!(read.column("ci_high").unwrap().f64().unwrap().get(1), Some(0.75));
     }
 
     #[test]
@@ -196,15 +166,7 @@ mod tests {
         let text = std::fs::read_to_string(csv).unwrap();
         assert!(text.ends_with("2.5,NaN,-inf,inf,7\n"), "{text}");
         let read = read_parquet(&parquet);
-        assert!(
-            read.column("delta")
-                .unwrap()
-                .f64()
-                .unwrap()
-                .get(0)
-                .unwrap()
-                .is_nan()
-        );
+        assert!(read.column("delta").unwrap().f64().unwrap().get(0).unwrap().is_nan());
     }
 
     #[test]
@@ -221,10 +183,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [_, csv] = write(&angular(&[row]).unwrap(), folder.path(), "angular").unwrap();
         let text = std::fs::read_to_string(csv).unwrap();
-        assert_eq!(
-            text,
-            "model,start,span,position,distance,stderr,count\nm,2,3,all,0.125,,9\n"
-        );
+        assert_eq!(text, "model,start,span,position,distance,stderr,count\nm,2,3,all,0.125,,9\n");
     }
 
     #[test]
@@ -233,10 +192,7 @@ mod tests {
         let table = angular(&[]).unwrap();
         let [parquet, csv] = write(&table, folder.path(), "angular").unwrap();
         assert_eq!(read_parquet(&parquet).schema(), table.schema());
-        assert_eq!(
-            std::fs::read_to_string(csv).unwrap(),
-            "model,start,span,position,distance,stderr,count\n"
-        );
+        assert_eq!(std::fs::read_to_string(csv).unwrap(), "model,start,span,position,distance,stderr,count\n");
     }
 
     #[test]
@@ -245,19 +201,13 @@ mod tests {
         std::fs::create_dir(folder.path().join("layers.parquet")).unwrap();
         let error = write(&layers(&[]).unwrap(), folder.path(), "layers").unwrap_err();
         assert!(error.to_string().contains("layers.parquet"), "{error}");
-        let left: Vec<_> = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["layers.parquet"]);
     }
 
     #[test]
     fn an_index_beyond_32_bits_is_an_error_that_names_its_column() {
         let error = layers(&[layer_row(1 << 33, 0.0)]).unwrap_err();
-        assert!(
-            error.to_string().contains("column layer: 8589934592"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("column layer: 8589934592"), "{error}");
     }
 }

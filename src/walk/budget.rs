@@ -42,7 +42,8 @@ impl Budget {
         let fits = |routes: usize| longest * self.token_bytes(shape, routes) <= self.bytes;
         let routes = (2..=routes).rev().find(|&routes| fits(routes)).unwrap_or(routes.min(2));
         let chunk_tokens = usize::try_from(self.bytes / self.token_bytes(shape, routes).max(1)).unwrap_or(usize::MAX);
-        let segments = cut((0..lengths.len()).collect(), self.group_tokens.min(chunk_tokens), |&sequence| lengths[sequence]);
+        let segments =
+            cut((0..lengths.len()).collect(), self.group_tokens.min(chunk_tokens), |&sequence| lengths[sequence]);
         let per_chunk = match self.residency {
             Residency::Resident => 1,
             Residency::Streamed => chunk_tokens,

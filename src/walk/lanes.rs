@@ -108,6 +108,14 @@ fn stacked(lanes: &[Lane]) -> candle_core::Result<Tensor> {
     }
 }
 
-pub fn notify(site: Site, tensor: &Tensor, batch: &Batch, observers: &mut [&mut dyn Observer]) -> Result<(), WalkError> {
-    observers.iter_mut().filter(|observer| observer.wants(site)).try_for_each(|observer| observer.observe(site, tensor, batch))
+pub fn notify(
+    site: Site,
+    tensor: &Tensor,
+    batch: &Batch,
+    observers: &mut [&mut dyn Observer],
+) -> Result<(), WalkError> {
+    observers
+        .iter_mut()
+        .filter(|observer| observer.wants(site))
+        .try_for_each(|observer| observer.observe(site, tensor, batch))
 }

@@ -35,7 +35,9 @@ pub enum WalkError {
     #[error(transparent)]
     Device(#[from] candle_core::Error),
     /// A token that the model does not know.
-    #[error("token id is out of range (sequence {sequence}, position {position}: id {id}, vocabulary {vocab}); use the model's own tokenizer")]
+    #[error(
+        "token id is out of range (sequence {sequence}, position {position}: id {id}, vocabulary {vocab}); use the model's own tokenizer"
+    )]
     UnknownToken {
         /// Index of the sequence.
         sequence: usize,
@@ -53,7 +55,9 @@ pub enum WalkError {
         sequence: usize,
     },
     /// NaN or infinity in the stream.
-    #[error("hidden state is not finite (first after layer {layer}); the weights overflow in this data type: try --dtype f32")]
+    #[error(
+        "hidden state is not finite (first after layer {layer}); the weights overflow in this data type: try --dtype f32"
+    )]
     NonFinite {
         /// The first layer whose output has one.
         layer: usize,
@@ -157,10 +161,16 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn run(&self, chunk: &[Vec<usize>], observers: &mut [&mut dyn Observer], scores: &mut NextTokenScores) -> Result<(), WalkError> {
+    fn run(
+        &self,
+        chunk: &[Vec<usize>],
+        observers: &mut [&mut dyn Observer],
+        scores: &mut NextTokenScores,
+    ) -> Result<(), WalkError> {
         let Walk { model, sequences, removals, .. } = *self.walk;
-        let routes: Vec<Route> =
-            std::iter::once(Route::full()).chain(self.removals.iter().map(|&removal| removals[removal].clone())).collect();
+        let routes: Vec<Route> = std::iter::once(Route::full())
+            .chain(self.removals.iter().map(|&removal| removals[removal].clone()))
+            .collect();
         let layers = model.shape().layers;
         let mut segments = chunk
             .iter()
@@ -172,7 +182,8 @@ impl Pass<'_> {
             notify(Site::Embedded, &segment.lanes[0].state, &segment.batch, observers)?;
         }
         // Later blocks carry more lanes; the head costs about as much as the last blocks.
-        let cost = |layer: usize| if self.removals.is_empty() { layer as f64 } else { (layer * (layer + 1)) as f64 / 2.0 };
+        let cost =
+            |layer: usize| if self.removals.is_empty() { layer as f64 } else { (layer * (layer + 1)) as f64 / 2.0 };
         for layer in 0..layers {
             let block = model.block(layer)?;
             for segment in &mut segments {
@@ -193,7 +204,12 @@ impl Pass<'_> {
         Ok(Segment { batch, lanes, group_tokens: self.walk.budget.group_tokens })
     }
 
-    fn end(&self, segments: Vec<Segment>, observers: &mut [&mut dyn Observer], scores: &mut NextTokenScores) -> Result<(), WalkError> {
+    fn end(
+        &self,
+        segments: Vec<Segment>,
+        observers: &mut [&mut dyn Observer],
+        scores: &mut NextTokenScores,
+    ) -> Result<(), WalkError> {
         let wanted = |site| observers.iter().any(|observer| observer.wants(site));
         let (normed, logits) = (wanted(Site::FinalNormed), wanted(Site::Logits));
         let scored = self.walk.ending == Ending::ScoreNextToken;

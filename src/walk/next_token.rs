@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{D, DType, IndexOp, Tensor};
 use rayon::prelude::*;
 
-use super::{Lane, Watch, WalkError, lanes::Segment};
+use super::{Lane, WalkError, Watch, lanes::Segment};
 use crate::{
     model::Unembed,
     nn::{cpu::simd, host::with_f32},
@@ -290,7 +290,9 @@ fn reduce_composed(logits: &Tensor, full: Option<&FullTile>) -> candle_core::Res
             let (rows, lanes) = (full_max.len(), max.len() / full_max.len());
             let full_max = Tensor::from_slice(full_max, (rows, 1), full.device())?;
             let weights = full.broadcast_sub(&full_max)?.exp()?;
-            let of_lane = |lane: usize| (&weights * (full - logits.i(lane * rows..(lane + 1) * rows)?)?)?.sum(D::Minus1)?.to_vec1();
+            let of_lane = |lane: usize| {
+                (&weights * (full - logits.i(lane * rows..(lane + 1) * rows)?)?)?.sum(D::Minus1)?.to_vec1()
+            };
             (0..lanes).map(of_lane).collect::<Result<Vec<Vec<f32>>, _>>()?.concat()
         }
     };
@@ -325,7 +327,8 @@ mod tests {
     #[test]
     fn tiles_merge_into_the_softmax_of_the_whole_row() {
         let (full, pruned) = (logits(1, 64, 0.0), logits(1, 64, 0.4));
-        let exact = |z: &Tensor| z.i(0).unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
+        let exact =
+            |z: &Tensor| z.i(0).unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
         let (mut a, mut b) = (START, START);
         for first in [0, 16, 32, 48] {
             let (full, pruned) = (full.narrow(1, first, 16).unwrap(), pruned.narrow(1, first, 16).unwrap());
@@ -339,7 +342,8 @@ mod tests {
         let (full, pruned) = (exact(&full), exact(&pruned));
         let log_sum = |z: &[f64]| z.iter().map(|z| z.exp()).sum::<f64>().ln();
         let (full_sum, pruned_sum) = (log_sum(&full), log_sum(&pruned));
-        let kl: f64 = full.iter().zip(&pruned).map(|(f, p)| (f - full_sum).exp() * ((f - full_sum) - (p - pruned_sum))).sum();
+        let kl: f64 =
+            full.iter().zip(&pruned).map(|(f, p)| (f - full_sum).exp() * ((f - full_sum) - (p - pruned_sum))).sum();
         assert!((a.log_sum() - full_sum).abs() < 1e-6 && (b.log_sum() - pruned_sum).abs() < 1e-6);
         assert!((b.cross / a.sum - a.log_sum() + b.log_sum() - kl).abs() < 1e-5);
         let argmax = (0..64).max_by(|&i, &j| pruned[i].total_cmp(&pruned[j])).unwrap();

@@ -42,7 +42,14 @@ pub struct Fields {
 impl Fields {
     pub fn read(config: &Value) -> Result<Self, ModelError> {
         // Field by field first, for an error that names the field: serde's names only the type.
-        for field in ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"] {
+        for field in [
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "max_position_embeddings",
+        ] {
             if config[field].as_u64().is_none() {
                 return Err(bad(field, format!("{} is not a whole number of at least 0", config[field])));
             }
@@ -50,7 +57,8 @@ impl Fields {
         if config["rms_norm_eps"].as_f64().is_none() {
             return Err(bad("rms_norm_eps", format!("{} is not a number", config["rms_norm_eps"])));
         }
-        let fields: Self = serde_json::from_value(config.clone()).map_err(|error| bad("config.json", error.to_string()))?;
+        let fields: Self =
+            serde_json::from_value(config.clone()).map_err(|error| bad("config.json", error.to_string()))?;
         match fields.hidden_act.as_deref() {
             None | Some("silu" | "swish") => {}
             Some(other) => return Err(bad("hidden_act", format!("`{other}` is not silu"))),
@@ -70,7 +78,11 @@ impl Fields {
         let feed_forward =
             FeedForwardConfig::Gated { intermediate: self.intermediate_size, bias: self.mlp_bias.unwrap_or(false) };
         let block = |layer| {
-            Ok(BlockConfig { placement: Placement::Pre, attention: attention(layer)?, feed_forward: feed_forward.clone() })
+            Ok(BlockConfig {
+                placement: Placement::Pre,
+                attention: attention(layer)?,
+                feed_forward: feed_forward.clone(),
+            })
         };
         Ok(DecoderConfig {
             family,
@@ -120,7 +132,10 @@ impl Fields {
         let parameters = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()).unwrap_or(&Value::Null);
         let theta = parameters["rope_theta"].as_f64().or(self.rope_theta).unwrap_or(10_000.0);
         let number = |field: &str| {
-            parameters[field].as_f64().filter(|value| *value > 0.0).ok_or_else(|| bad(field, "is not a positive number".to_owned()))
+            parameters[field]
+                .as_f64()
+                .filter(|value| *value > 0.0)
+                .ok_or_else(|| bad(field, "is not a positive number".to_owned()))
         };
         let kind = parameters["rope_type"].as_str().or(parameters["type"].as_str()).unwrap_or("default");
         let scaling = match kind {

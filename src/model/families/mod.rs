@@ -21,7 +21,11 @@ pub struct Family {
 
 /// Every family that can be opened.
 pub const FAMILIES: &[Family] = &[
-    Family { architecture: "LlamaForCausalLM", models: "Llama 1–3.3, DeepSeek-LLM, R1-Distill-Llama, SmolLM", read: llama::read },
+    Family {
+        architecture: "LlamaForCausalLM",
+        models: "Llama 1–3.3, DeepSeek-LLM, R1-Distill-Llama, SmolLM",
+        read: llama::read,
+    },
     Family { architecture: "MistralForCausalLM", models: "Mistral 7B and its successors", read: mistral::read },
     Family { architecture: "Qwen2ForCausalLM", models: "Qwen2, Qwen2.5, R1-Distill-Qwen", read: qwen::read_qwen2 },
     Family { architecture: "Qwen3ForCausalLM", models: "Qwen3", read: qwen::read_qwen3 },
@@ -35,7 +39,10 @@ pub fn read_config(config: &Value) -> Result<DecoderConfig, ModelError> {
     let found: Vec<&str> = config["architectures"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let family = FAMILIES.iter().find(|family| found.contains(&family.architecture)).ok_or_else(|| {
         let found = if found.is_empty() { "no architecture".to_owned() } else { found.join(", ") };
-        ModelError::UnsupportedArchitecture { found, supported: FAMILIES.iter().map(|family| family.architecture).collect() }
+        ModelError::UnsupportedArchitecture {
+            found,
+            supported: FAMILIES.iter().map(|family| family.architecture).collect(),
+        }
     })?;
     (family.read)(&Fields::read(config)?)?.checked()
 }

@@ -82,7 +82,8 @@ impl CausalAttention<'_> {
             .map(|pair| {
                 let (span, head) = (self.batch.span(pair / kv_heads), pair % kv_heads);
                 let (padded, padded_dim) = (span.len().next_multiple_of(WIDTH), head_dim.next_multiple_of(WIDTH));
-                let mut packed = Packed { keys: vec![0.0; head_dim * padded], values: vec![0.0; span.len() * padded_dim] };
+                let mut packed =
+                    Packed { keys: vec![0.0; head_dim * padded], values: vec![0.0; span.len() * padded_dim] };
                 for (t, row) in span.enumerate() {
                     let at = row * width + head * head_dim;
                     for (d, &key) in k[at..at + head_dim].iter().enumerate() {
@@ -129,7 +130,10 @@ impl CausalAttention<'_> {
         scores.resize(QUERIES * (columns + padded_dim), 0.0);
         let (scores, mixed) = scores.split_at_mut(QUERIES * columns);
         SmallProduct {
-            a: Rows { data: &q[(span.start + queries.start) * heads * head_dim + head * head_dim..], stride: heads * head_dim },
+            a: Rows {
+                data: &q[(span.start + queries.start) * heads * head_dim + head * head_dim..],
+                stride: heads * head_dim,
+            },
             b: Rows { data: &keys[first_key..], stride: padded },
             c: scores,
             c_stride: columns,

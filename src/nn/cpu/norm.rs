@@ -16,7 +16,13 @@ impl CustomOp2 for RmsNorm {
         "rms-norm"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_layout: &Layout, gain: &CpuStorage, gain_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        gain: &CpuStorage,
+        gain_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (x, gain) = (dense(x, x_layout)?, dense(gain, gain_layout)?);
         let width = gain.len();
         let mut out = vec![0f32; x.len()];

@@ -44,7 +44,9 @@ impl CustomOp3 for Rotate<'_> {
                 simd::vectorised(
                     #[inline(always)]
                     || {
-                        for ((out, x), &position) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(positions) {
+                        for ((out, x), &position) in
+                            out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(positions)
+                        {
                             let angles = position as usize * half..(position as usize + 1) * half;
                             row(out, x, &cos[angles.clone()], &sin[angles]);
                         }

@@ -200,8 +200,14 @@ mod tests {
         let a: Vec<f32> = (0..m * k).map(|i| (i as f32 * 0.37).sin()).collect();
         let b: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.11).cos()).collect();
         let mut c = vec![f32::NAN; m * n];
-        SmallProduct { a: Rows { data: &a, stride: k }, b: Rows { data: &b, stride: n }, c: &mut c, c_stride: n, shape: (m, k, n) }
-            .run();
+        SmallProduct {
+            a: Rows { data: &a, stride: k },
+            b: Rows { data: &b, stride: n },
+            c: &mut c,
+            c_stride: n,
+            shape: (m, k, n),
+        }
+        .run();
         for i in 0..m {
             for j in 0..n {
                 let exact: f32 = (0..k).map(|p| a[i * k + p] * b[p * n + j]).sum();

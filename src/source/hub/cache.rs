@@ -116,7 +116,9 @@ fn list(folder: &Path, prefix: &str, files: &mut Vec<String>) {
         // `metadata` follows links, so that one without its blob is not listed. Folders are never links here.
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => list(&entry.path(), &format!("{file}/"), files),
-            Ok(_) if stays_inside(&file) && entry.path().metadata().is_ok_and(|found| found.is_file()) => files.push(file),
+            Ok(_) if stays_inside(&file) && entry.path().metadata().is_ok_and(|found| found.is_file()) => {
+                files.push(file)
+            }
             _ => {}
         }
     }

@@ -92,10 +92,14 @@ impl HubConfig {
         let token = read("HF_TOKEN")
             .or_else(|| read("HUGGING_FACE_HUB_TOKEN"))
             .or_else(|| token_file.and_then(|file| token_in(&file)));
-        let offline = read("HF_HUB_OFFLINE").or_else(|| read("TRANSFORMERS_OFFLINE")).is_some_and(|value| is_yes(&value));
+        let offline =
+            read("HF_HUB_OFFLINE").or_else(|| read("TRANSFORMERS_OFFLINE")).is_some_and(|value| is_yes(&value));
 
         let config = Self {
-            endpoint: read("HF_ENDPOINT").unwrap_or_else(|| PUBLIC_ENDPOINT.to_owned()).trim_end_matches('/').to_owned(),
+            endpoint: read("HF_ENDPOINT")
+                .unwrap_or_else(|| PUBLIC_ENDPOINT.to_owned())
+                .trim_end_matches('/')
+                .to_owned(),
             token,
             network: if offline { Network::Offline } else { Network::Online },
             ..Self::new(cache)

@@ -21,8 +21,16 @@ const FORMATS: [&[&str]; 4] = [&[".parquet"], &[".jsonl", ".jsonl.gz", ".jsonl.z
 /// Best first: text that the model was less likely trained on.
 const SPLITS: [&[&str]; 3] = [&["test"], &["validation", "valid", "val", "dev", "eval"], &["train", "training"]];
 /// About the data, not data.
-const ABOUT: [&str; 8] =
-    ["dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json", "requirements.txt", "license.txt", "readme.txt"];
+const ABOUT: [&str; 8] = [
+    "dataset_infos.json",
+    "dataset_info.json",
+    "dataset_dict.json",
+    "state.json",
+    "config.json",
+    "requirements.txt",
+    "license.txt",
+    "readme.txt",
+];
 
 /// Data files under an optional path.
 pub(super) struct Data {
@@ -91,16 +99,13 @@ fn is_about(file: &str) -> bool {
 }
 
 fn one_folder(repository: &Repository, files: &[&str]) -> Result<(), HubError> {
-    let folders: BTreeSet<&str> = files.iter().map(|file| file.rsplit_once('/').map_or(".", |(folder, _)| folder)).collect();
+    let folders: BTreeSet<&str> =
+        files.iter().map(|file| file.rsplit_once('/').map_or(".", |(folder, _)| folder)).collect();
     if folders.len() == 1 {
         return Ok(());
     }
     let folders: Vec<String> = folders.into_iter().map(str::to_owned).collect();
-    Err(HubError::ManyFolders {
-        repo: repository.shown(),
-        name: repository.name().to_owned(),
-        folders: few(&folders),
-    })
+    Err(HubError::ManyFolders { repo: repository.shown(), name: repository.name().to_owned(), folders: few(&folders) })
 }
 
 fn first_shards(files: &mut Vec<&str>) {
@@ -139,7 +144,12 @@ mod tests {
 
     #[test]
     fn a_test_split_is_preferred_to_validation_and_train() {
-        let files = ["README.md", "data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"];
+        let files = [
+            "README.md",
+            "data/test-00000-of-00001.parquet",
+            "data/train-00000-of-00001.parquet",
+            "data/validation-00000-of-00001.parquet",
+        ];
         assert_eq!(pick("o/n", &files).unwrap(), ["data/test-00000-of-00001.parquet"]);
         assert_eq!(pick("o/n", &["train.jsonl", "dev.jsonl"]).unwrap(), ["dev.jsonl"]);
         assert_eq!(pick("o/n", &["train/0.txt", "other.txt"]).unwrap(), ["train/0.txt"]);

@@ -64,7 +64,9 @@ pub enum HubError {
         said: String,
     },
     /// Too many requests.
-    #[error("Hub limits the rate of requests (status 429 from {url}); wait some minutes, or set HF_TOKEN for a higher limit")]
+    #[error(
+        "Hub limits the rate of requests (status 429 from {url}); wait some minutes, or set HF_TOKEN for a higher limit"
+    )]
     Busy {
         /// What was asked for.
         url: String,

@@ -134,7 +134,9 @@ impl<'a> Remote<'a> {
         let etag = etag.to_owned();
         let length = |headers| text(headers, "content-length").and_then(|length| length.parse().ok());
         let bytes = match status {
-            _ if headers.contains_key("x-linked-size") => text(headers, "x-linked-size").and_then(|size| size.parse().ok()),
+            _ if headers.contains_key("x-linked-size") => {
+                text(headers, "x-linked-size").and_then(|size| size.parse().ok())
+            }
             StatusCode::OK => length(headers),
             status if status.is_redirection() => self.size_behind(&url)?,
             _ => range_total(headers),

@@ -166,10 +166,7 @@ mod tests {
     #[test]
     fn urls_escape_what_has_a_meaning_in_urls() {
         let repository = Repository::new(Kind::Dataset, "org/name", Some("refs/pr/1")).expect("a good name");
-        assert_eq!(
-            repository.listing_url("https://hub"),
-            "https://hub/api/datasets/org/name/revision/refs%2Fpr%2F1"
-        );
+        assert_eq!(repository.listing_url("https://hub"), "https://hub/api/datasets/org/name/revision/refs%2Fpr%2F1");
         assert_eq!(
             repository.file_url("https://hub", "c0", "a b/ü#1?.txt"),
             "https://hub/datasets/org/name/resolve/c0/a%20b/%C3%BC%231%3F.txt"

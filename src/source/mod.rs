@@ -12,7 +12,7 @@ use std::{
 };
 
 pub use embedded::EmbeddedModel;
-pub use tensors::{TensorFiles, TensorInfo, TensorsError};
+pub use tensors::{FileDigest, TensorFiles, TensorInfo, TensorsError, hex};
 
 /// Why a checkpoint could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +163,8 @@ pub struct Checkpoint {
     pub name: String,
     /// The commit, if it came from the Hub.
     pub commit: Option<String>,
+    /// Who said which commit that is.
+    pub origin: hub::Origin,
     /// config.json.
     pub config: serde_json::Value,
     /// The weights.
@@ -177,20 +179,22 @@ impl Checkpoint {
     /// Anything that keeps it from being opened; see [`SourceError`].
     pub fn open(model: &ModelRef, progress: &dyn hub::Progress) -> Result<Self, SourceError> {
         let name = model.to_string();
-        let from_folder = |folder: &Path, commit| {
+        let from_folder = |folder: &Path, commit, origin| {
             let folder::FolderFiles { config, tensors, tokenizer } = folder::open(folder)?;
-            Ok(Self { name: name.clone(), commit, config, tensors, tokenizer: tokenizer.map(TokenizerFile::Path) })
+            let tokenizer = tokenizer.map(TokenizerFile::Path);
+            Ok(Self { name: name.clone(), commit, origin, config, tensors, tokenizer })
         };
         match model {
-            ModelRef::Folder(folder) => from_folder(folder, None),
+            ModelRef::Folder(folder) => from_folder(folder, None, hub::Origin::Hub),
             ModelRef::Hub { repo, revision } => {
                 let snapshot = hub::fetch_model(&hub::HubConfig::from_env()?, repo, revision.as_deref(), progress)?;
-                from_folder(&snapshot.folder, Some(snapshot.commit))
+                from_folder(&snapshot.folder, Some(snapshot.commit), snapshot.origin)
             }
             ModelRef::Embedded(model) => {
                 let tensors = TensorFiles::from_bytes(&name, model.weights())?;
                 let tokenizer = Some(TokenizerFile::Bytes(model.tokenizer()));
-                Ok(Self { name: name.clone(), commit: None, config: model.config(), tensors, tokenizer })
+                let (commit, origin) = (None, hub::Origin::Hub);
+                Ok(Self { name: name.clone(), commit, origin, config: model.config(), tensors, tokenizer })
             }
         }
     }

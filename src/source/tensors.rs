@@ -1,6 +1,7 @@
 //! Named tensors in one or several safetensors files, read range by range.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs::File,
     ops::Range,
@@ -8,6 +9,8 @@ use std::{
 };
 
 use safetensors::{Dtype, SafeTensors, tensor::SafeTensorError};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 /// Why weights could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +72,33 @@ impl TensorInfo {
     }
 }
 
-enum Shard {
-    File { path: PathBuf, file: File },
-    Memory { name: String, bytes: std::borrow::Cow<'static, [u8]> },
+/// What identifies a weights file in a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileDigest {
+    /// Its name, without the folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of the whole file, or of its header alone if the checkpoint is large.
+    pub sha256: String,
+    /// What was hashed: `file` or `header`.
+    pub of: &'static str,
+}
+
+/// Checkpoints up to this size are hashed whole: larger ones would take longer to hash than to measure.
+const HASHED_WHOLE: u64 = 1 << 30;
+
+struct Shard {
+    name: String,
+    length: u64,
+    /// Where the data begin.
+    header: u64,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    File(File),
+    Memory(Cow<'static, [u8]>),
 }
 
 /// The tensors of a checkpoint by name. Nothing is read before it is asked for.
@@ -91,10 +118,10 @@ impl TensorFiles {
             let unreadable = |error| TensorsError::Unreadable { path: path.clone(), error };
             let file = File::open(path).map_err(unreadable)?;
             let length = file.metadata().map_err(unreadable)?.len();
-            let header = map(&file, 0..length).map_err(unreadable)?;
-            files.add_header(path, &header)?;
-            drop(header);
-            files.shards.push(Shard::File { path: path.clone(), file });
+            let bytes = map(&file, 0..length).map_err(unreadable)?;
+            let header = files.add_header(path, &bytes)?;
+            drop(bytes);
+            files.shards.push(Shard { name: path.display().to_string(), length, header, bytes: Bytes::File(file) });
         }
         Ok(files)
     }
@@ -103,11 +130,12 @@ impl TensorFiles {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn from_bytes(name: &str, bytes: impl Into<std::borrow::Cow<'static, [u8]>>) -> Result<Self, TensorsError> {
+    pub fn from_bytes(name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, TensorsError> {
         let mut files = Self { shards: Vec::new(), tensors: BTreeMap::new() };
         let bytes = bytes.into();
-        files.add_header(Path::new(name), &bytes)?;
-        files.shards.push(Shard::Memory { name: name.to_owned(), bytes });
+        let header = files.add_header(Path::new(name), &bytes)?;
+        let (name, length) = (name.to_owned(), bytes.len() as u64);
+        files.shards.push(Shard { name, length, header, bytes: Bytes::Memory(bytes) });
         Ok(files)
     }
 
@@ -139,17 +167,28 @@ impl TensorFiles {
             info.range.start + rows.start as u64 * row..info.range.start + rows.end as u64 * row
         });
         assert!(range.end <= info.range.end, "rows beyond tensor `{name}`");
-        match &self.shards[info.shard] {
-            Shard::Memory { bytes, .. } => Ok(body(&bytes[range.start as usize..range.end as usize])),
-            Shard::File { path, file } => {
-                let mapped =
-                    map(file, range).map_err(|error| TensorsError::Unreadable { path: path.clone(), error })?;
-                Ok(body(&mapped))
-            }
-        }
+        self.shards[info.shard].with_bytes(range, body)
     }
 
-    fn add_header(&mut self, path: &Path, bytes: &[u8]) -> Result<(), TensorsError> {
+    /// Hashes the files for a manifest.
+    ///
+    /// # Errors
+    /// A file that has become unreadable.
+    pub fn digests(&self) -> Result<Vec<FileDigest>, TensorsError> {
+        let whole = self.shards.iter().map(|shard| shard.length).sum::<u64>() <= HASHED_WHOLE;
+        let digest = |shard: &Shard| {
+            let (of, end) = if whole { ("file", shard.length) } else { ("header", shard.header) };
+            let sha256 = shard.with_bytes(0..end, |bytes| hex(&Sha256::digest(bytes)))?;
+            let name = Path::new(&shard.name)
+                .file_name()
+                .map_or_else(|| shard.name.clone(), |name| name.to_string_lossy().into());
+            Ok(FileDigest { name, bytes: shard.length, sha256, of })
+        };
+        self.shards.iter().map(digest).collect()
+    }
+
+    /// Takes in a shard's header; returns where its data begin.
+    fn add_header(&mut self, path: &Path, bytes: &[u8]) -> Result<u64, TensorsError> {
         let corrupt = |error: SafeTensorError| TensorsError::Corrupt {
             path: path.to_owned(),
             problem: describe(&error, bytes),
@@ -169,21 +208,30 @@ impl TensorFiles {
             let range = data + start as u64..data + end as u64;
             let entry = TensorInfo { dtype: info.dtype, shape: info.shape.clone(), shard: self.shards.len(), range };
             if let Some(first) = self.tensors.insert(name.clone(), entry) {
-                let first = self.shards.get(first.shard).map_or_else(String::new, Shard::name);
+                let first = self.shards.get(first.shard).map_or_else(String::new, |shard| shard.name.clone());
                 return Err(TensorsError::Duplicate { tensor: name, first, second: path.display().to_string() });
             }
         }
-        Ok(())
+        Ok(data)
     }
 }
 
 impl Shard {
-    fn name(&self) -> String {
-        match self {
-            Self::File { path, .. } => path.display().to_string(),
-            Self::Memory { name, .. } => name.clone(),
+    fn with_bytes<R>(&self, range: Range<u64>, body: impl FnOnce(&[u8]) -> R) -> Result<R, TensorsError> {
+        match &self.bytes {
+            Bytes::Memory(bytes) => Ok(body(&bytes[range.start as usize..range.end as usize])),
+            Bytes::File(file) => {
+                let unreadable = |error| TensorsError::Unreadable { path: PathBuf::from(&self.name), error };
+                Ok(body(&map(file, range).map_err(unreadable)?))
+            }
         }
     }
+}
+
+/// Bytes in hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a header's error means to somebody who looks at a file.

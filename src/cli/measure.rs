@@ -1,0 +1,59 @@
+//! `scan`, `prune`, `angular`, `variance`.
+
+use anyhow::Result;
+
+use super::{
+    DONE,
+    args::{Format, MeasureArgs},
+    interrupt,
+    output::{self, print},
+    progress::Bars,
+    summary,
+};
+use crate::plan::{Host, Measures, Plan, run as carry_out};
+
+/// What of the one pass is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Scan,
+    Prune,
+    Angular,
+    Variance,
+}
+
+pub fn run(args: &MeasureArgs, which: Which) -> Result<u8> {
+    let plan = plan(args, which);
+    let out = args.out.as_deref().map(output::Folder::open).transpose()?;
+    let bars = Bars::new(args.quiet);
+    let host = Host { interrupted: interrupt::watch(), progress: &|share| bars.walk(share), downloads: &bars };
+    let found = carry_out(&plan, &host);
+    bars.clear();
+    let found = found?;
+    if !args.quiet {
+        found.manifest.warnings.iter().try_for_each(|warning| output::note(&format!("warning: {warning}")))?;
+    }
+    let written = out.map(|out| out.write(&found)).transpose()?;
+    match args.format {
+        Format::Json => print(&(serde_json::to_string_pretty(&found)? + "\n"))?,
+        Format::Table if args.quiet => {}
+        Format::Table => print(&summary::render(&found, written.as_deref(), &output::Paper::of_stdout()))?,
+    }
+    Ok(DONE)
+}
+
+fn plan(args: &MeasureArgs, which: Which) -> Plan {
+    let measures = Measures {
+        variance: matches!(which, Which::Scan | Which::Variance),
+        angular: matches!(which, Which::Scan | Which::Angular),
+        prune: matches!(which, Which::Scan | Which::Prune).then(|| args.prune.plan()),
+    };
+    Plan {
+        model: args.model.clone(),
+        input: args.input.input(),
+        measures,
+        device: args.device,
+        dtype: args.dtype,
+        memory: args.memory,
+        seed: args.seed,
+    }
+}

@@ -1,0 +1,146 @@
+//! What the model reads.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tokenizers::Tokenizer;
+
+use super::Warning;
+use crate::{
+    corpus::{self, CorpusError, Cut, Packing, Sequences},
+    source::{
+        Checkpoint, SourceError,
+        hub::{self, HubConfig, HubError},
+    },
+};
+
+/// `--text` and `--tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// Token ids as they are in this file.
+    Tokens {
+        /// A JSON list of lists.
+        file: PathBuf,
+    },
+    /// Text that the model's tokenizer cuts.
+    Text {
+        /// Where it comes from.
+        source: TextSource,
+        /// Field of JSON and parquet rows that holds it.
+        field: String,
+        /// Number of sequences.
+        samples: usize,
+        /// Tokens per sequence.
+        seq_len: usize,
+        /// How documents become sequences.
+        #[serde(serialize_with = "packing_name")]
+        packing: Packing,
+    },
+}
+
+/// Where text comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextSource {
+    /// The generated corpus that comes with depthscope.
+    BuiltIn,
+    /// A file, a folder or a data set on the Hub.
+    Named(String),
+}
+
+/// Why there is nothing to read.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// Files and their contents.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A data set on the Hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+}
+
+/// Seeds of stories that no embedded model was trained on start here.
+const HELD_OUT_SEED: u64 = 1 << 32;
+
+impl Input {
+    /// Reads and tokenises.
+    ///
+    /// # Errors
+    /// Files that cannot be read or hold no text, a missing tokenizer, a data set that cannot be fetched.
+    pub fn load(
+        &self,
+        checkpoint: &Checkpoint,
+        seed: u64,
+        downloads: &dyn hub::Progress,
+        warn: &mut Vec<Warning>,
+    ) -> Result<Sequences, InputError> {
+        match self {
+            Self::Tokens { file } => Ok(corpus::token_file(file)?),
+            Self::Text { source, field, samples, seq_len, packing } => {
+                let tokenizer = checkpoint.tokenizer()?;
+                let separator = end_of_text(&checkpoint.config);
+                let cut = Cut { packing: *packing, seq_len: *seq_len, samples: *samples, separator };
+                let sequences = match source {
+                    TextSource::BuiltIn => built_in(seed, &tokenizer, &cut)?,
+                    TextSource::Named(name) => {
+                        let paths = paths(name, downloads, warn)?;
+                        corpus::tokenise(corpus::documents(&paths, field)?, &tokenizer, &cut)?
+                    }
+                };
+                if sequences.missing() > 0 {
+                    warn.push(Warning::FewSamples { wanted: sequences.wanted, found: sequences.ids.len() });
+                }
+                Ok(sequences)
+            }
+        }
+    }
+
+    /// In a few words, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Tokens { file } => file.display().to_string(),
+            Self::Text { source: TextSource::BuiltIn, .. } => "the built-in corpus".to_owned(),
+            Self::Text { source: TextSource::Named(name), .. } => name.clone(),
+        }
+    }
+}
+
+fn built_in(seed: u64, tokenizer: &Tokenizer, cut: &Cut) -> Result<Sequences, CorpusError> {
+    let stories = corpus::builtin::stories(HELD_OUT_SEED + seed).map(|story| Ok(story.text));
+    corpus::tokenise(stories, tokenizer, cut)
+}
+
+/// A path if there is one; else `org/name` is a data set on the Hub.
+fn paths(name: &str, downloads: &dyn hub::Progress, warn: &mut Vec<Warning>) -> Result<Vec<PathBuf>, InputError> {
+    let path = Path::new(name);
+    let parts = name.split('/').count();
+    let local = path.exists()
+        || parts < 2
+        || path.is_absolute()
+        || name.starts_with('.')
+        || corpus::SUPPORTED.iter().any(|ending| name.ends_with(ending));
+    if local {
+        return Ok(vec![path.to_owned()]);
+    }
+    let (repo, revision) = name.split_once('@').map_or((name, None), |(repo, revision)| (repo, Some(revision)));
+    let snapshot = hub::fetch_dataset(&HubConfig::from_env()?, repo, revision, downloads)?;
+    Warning::of_origin(snapshot.origin, repo).map(|warning| warn.push(warning));
+    Ok(snapshot.files.iter().map(|file| snapshot.folder.join(file)).collect())
+}
+
+fn end_of_text(config: &serde_json::Value) -> Option<u32> {
+    let id = &config["eos_token_id"];
+    id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok())
+}
+
+fn packing_name<S: serde::Serializer>(packing: &Packing, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match packing {
+        Packing::Packed => "packed",
+        Packing::PerDocument => "per_document",
+    })
+}

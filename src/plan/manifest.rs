@@ -1,0 +1,123 @@
+//! What made a result: written beside it.
+
+use serde::Serialize;
+
+use sha2::{Digest, Sha256};
+
+use super::{Plan, Warning, peak_resident};
+use crate::{
+    corpus::Sequences,
+    model::{DecoderConfig, Residency, parameters},
+    nn::clock::Seconds,
+    source::{Checkpoint, FileDigest, TensorsError, hex},
+    walk::MemoryPlan,
+};
+
+/// `manifest.json`: enough to run it again and to tell whether it would be the same.
+#[derive(Clone, Debug, Serialize)]
+pub struct Manifest {
+    /// Version of depthscope.
+    pub depthscope: &'static str,
+    /// Operating system and processor architecture it was built for.
+    pub target: String,
+    /// What was asked for, with every default filled in.
+    pub plan: Plan,
+    /// The model that was measured.
+    pub model: ModelFacts,
+    /// What it read.
+    pub input: InputFacts,
+    /// `cpu`, `cuda` or `metal`.
+    pub device: &'static str,
+    /// What it computed in.
+    pub dtype: &'static str,
+    /// The memory budget, in bytes, and how it was used.
+    pub memory: MemoryFacts,
+    /// When it began, in seconds since 1970-01-01 UTC.
+    pub started_unix: u64,
+    /// How long it took, without downloads.
+    pub wall_seconds: f64,
+    /// Where that went.
+    pub seconds: Seconds,
+    /// What to know about it.
+    pub warnings: Vec<Warning>,
+}
+
+/// The model of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelFacts {
+    /// As the user named it.
+    pub name: String,
+    /// The commit on the Hub.
+    pub commit: Option<String>,
+    /// The family that read it.
+    pub family: &'static str,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// SHA-256 of `config.json` as it was understood (keys sorted).
+    pub config_sha256: String,
+    /// Its weight files.
+    pub files: Vec<FileDigest>,
+}
+
+/// The input of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct InputFacts {
+    /// SHA-256 of lengths and token ids.
+    pub sha256: String,
+    /// Documents read.
+    pub documents: usize,
+    /// Sequences.
+    pub sequences: usize,
+    /// Tokens in them.
+    pub tokens: usize,
+}
+
+/// The memory of a run, in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MemoryFacts {
+    /// What it was allowed.
+    pub budget: u64,
+    /// Weights in memory at a time.
+    pub weights: u64,
+    /// Whether all weights stayed in memory (`resident`) or came block by block (`streamed`).
+    pub residency: &'static str,
+    /// The most it had resident, where the system tells.
+    pub peak_resident: Option<u64>,
+}
+
+impl ModelFacts {
+    pub(super) fn of(checkpoint: &Checkpoint, config: &DecoderConfig) -> Result<Self, TensorsError> {
+        Ok(Self {
+            name: checkpoint.name.clone(),
+            commit: checkpoint.commit.clone(),
+            family: config.family,
+            layers: config.blocks.len(),
+            parameters: parameters(config),
+            config_sha256: hex(&Sha256::digest(checkpoint.config.to_string())),
+            files: checkpoint.tensors.digests()?,
+        })
+    }
+}
+
+impl InputFacts {
+    pub(super) fn of(sequences: &Sequences) -> Self {
+        Self {
+            sha256: sequences.hash.clone(),
+            documents: sequences.documents,
+            sequences: sequences.ids.len(),
+            tokens: sequences.tokens(),
+        }
+    }
+}
+
+impl MemoryFacts {
+    pub(super) fn of(memory: MemoryPlan, budget: u64) -> Self {
+        let residency = match memory.residency {
+            Residency::Resident => "resident",
+            Residency::Streamed => "streamed",
+        };
+        Self { budget, weights: memory.weight_bytes, residency, peak_resident: peak_resident() }
+    }
+}

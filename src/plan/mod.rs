@@ -1,0 +1,81 @@
+//! What is going to be done: complete, printable, comparable. Flags become a [`Plan`], and every default is here.
+
+mod device;
+mod input;
+mod manifest;
+mod measure;
+mod memory;
+mod run;
+mod warning;
+
+pub use device::{DeviceChoice, DtypeChoice};
+pub use input::{Input, InputError, TextSource};
+pub use manifest::Manifest;
+pub use measure::Findings;
+pub use memory::{MemorySize, peak_resident};
+pub use run::{Host, Run, RunError, run};
+pub use warning::Warning;
+
+use serde::Serialize;
+
+use crate::rows::Part;
+
+/// The model that is measured if none is named: it is in the binary.
+pub const DEFAULT_MODEL: &str = "embedded:pre";
+/// Sequences taken from text: enough for intervals that tell layers apart, few enough for minutes on a CPU.
+pub const DEFAULT_SAMPLES: usize = 32;
+/// Tokens per sequence, as the paper's models were trained with.
+pub const DEFAULT_SEQ_LEN: usize = 256;
+/// Field of JSON and parquet rows that holds the text.
+pub const DEFAULT_TEXT_FIELD: &str = "text";
+/// Relative increase of the NLL below which a layer counts as ineffective.
+pub const DEFAULT_TOLERANCE: f64 = 0.01;
+/// Seed of everything random.
+pub const DEFAULT_SEED: u64 = 0;
+
+/// Which removals are tried.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PrunePlan {
+    /// What of a block.
+    pub parts: Vec<Part>,
+    /// How many consecutive blocks.
+    pub window: usize,
+    /// Relative increase of the NLL that is tolerated.
+    pub tolerance: f64,
+}
+
+impl Default for PrunePlan {
+    fn default() -> Self {
+        Self { parts: vec![Part::Block], window: 1, tolerance: DEFAULT_TOLERANCE }
+    }
+}
+
+/// What is measured on the one pass.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Measures {
+    /// Variance, sizes of contributions, Block Influence; growth law.
+    pub variance: bool,
+    /// Angular distances.
+    pub angular: bool,
+    /// Removals.
+    pub prune: Option<PrunePlan>,
+}
+
+/// A run of `scan`, `prune`, `angular` or `variance`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// The model as the user named it.
+    pub model: String,
+    /// What the model reads.
+    pub input: Input,
+    /// What is measured.
+    pub measures: Measures,
+    /// Where it runs.
+    pub device: DeviceChoice,
+    /// What it computes in.
+    pub dtype: DtypeChoice,
+    /// How much memory it may take; by default, what the machine has free.
+    pub memory: Option<MemorySize>,
+    /// Seed of the built-in corpus and of the bootstrap.
+    pub seed: u64,
+}

@@ -1,0 +1,54 @@
+//! What a user should know although the run goes on.
+
+use serde::Serialize;
+
+use crate::source::hub::Origin;
+
+/// Something that makes results weaker than they look, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Warning {
+    /// Positions that the model was not trained for.
+    #[error(
+        "sequences are longer than the model's context ({longest} > {context} tokens); use --seq-len {context} or less"
+    )]
+    BeyondContext {
+        /// Longest sequence.
+        longest: usize,
+        /// What the model was trained for.
+        context: usize,
+    },
+    /// Less text than asked for.
+    #[error(
+        "text is shorter than asked for ({found} of {wanted} sequences); add text, or lower --samples or --seq-len"
+    )]
+    FewSamples {
+        /// Asked for.
+        wanted: usize,
+        /// There.
+        found: usize,
+    },
+    /// Nothing to resample.
+    #[error("uncertainty is unknown (a single sequence); use --samples 2 or more for intervals and a verdict")]
+    OneSequence,
+    /// Sequences that predict nothing.
+    #[error("sequences of one token predict nothing ({count} of {sequences}); only variance and angles use them")]
+    SingleTokens {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        sequences: usize,
+    },
+    /// The Hub could not be asked whether a branch has moved.
+    #[error("Hub did not answer ({repo}); the cached revision is used, which may be older")]
+    HubUnanswered {
+        /// Which repository.
+        repo: String,
+    },
+}
+
+impl Warning {
+    pub(super) fn of_origin(origin: Origin, repo: &str) -> Option<Self> {
+        (origin == Origin::Unanswered).then(|| Self::HubUnanswered { repo: repo.to_owned() })
+    }
+}

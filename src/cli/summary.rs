@@ -120,8 +120,6 @@ fn columns(lines: &[Line<'_>]) -> Vec<Column> {
         });
         columns.push(Column { heading: "95 % interval", width: 19, value: interval });
     }
-    let optional = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
-    let _ = optional;
     if has(|line| line.variance.is_some()) {
         columns.push(Column {
             heading: "σ² out",
@@ -168,12 +166,12 @@ fn bar_sizes(lines: &[Line<'_>], run: &Run) -> (&'static str, Vec<f64>) {
         Some(Line { removal: Some(_), .. }) => {
             // The first layer often costs a hundred times the others; on a linear scale they would all be empty.
             let scaled = |row: &PruneRow| (row.delta.max(0.0) / (tolerance * row.baseline)).ln_1p();
-            ("cost of removal (log scale)", lines.iter().map(|line| line.removal.map_or(0.0, scaled)).collect())
+            ("cost (log scale)", lines.iter().map(|line| line.removal.map_or(0.0, scaled)).collect())
         }
         Some(Line { variance: Some(_), .. }) => {
             let values: Vec<f64> = lines.iter().map(|line| line.variance.unwrap_or(0.0)).collect();
             let least = values.iter().copied().fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE);
-            ("σ² of the output (log scale)", values.iter().map(|value| (value / least).ln() + 0.1).collect())
+            ("σ² out (log scale)", values.iter().map(|value| (value / least).ln() + 0.1).collect())
         }
         _ => ("angle to the next layer's input", lines.iter().map(|line| line.angle.unwrap_or(0.0)).collect()),
     };

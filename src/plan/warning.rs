@@ -29,7 +29,7 @@ pub enum Warning {
         found: usize,
     },
     /// Nothing to resample.
-    #[error("uncertainty is unknown (a single sequence); use --samples 2 or more for intervals and a verdict")]
+    #[error("uncertainty is unknown (a single sequence); use two or more for intervals and a verdict")]
     OneSequence,
     /// Sequences that predict nothing.
     #[error("sequences of one token predict nothing ({count} of {sequences}); only variance and angles use them")]

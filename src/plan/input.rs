@@ -129,7 +129,7 @@ fn paths(name: &str, downloads: &dyn hub::Progress, warn: &mut Vec<Warning>) -> 
     }
     let (repo, revision) = name.split_once('@').map_or((name, None), |(repo, revision)| (repo, Some(revision)));
     let snapshot = hub::fetch_dataset(&HubConfig::from_env()?, repo, revision, downloads)?;
-    Warning::of_origin(snapshot.origin, repo).map(|warning| warn.push(warning));
+    warn.extend(Warning::of_origin(snapshot.origin, repo));
     Ok(snapshot.files.iter().map(|file| snapshot.folder.join(file)).collect())
 }
 

@@ -1,1 +1,3 @@
+//! The `depthscope` program.
+
 fn main() {}

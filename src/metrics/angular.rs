@@ -192,7 +192,7 @@ mod tests {
         let all = &rows[1];
         assert_eq!((all.position, all.count), (Position::All, 3));
         near(all.distance, (0.5 + 0.25 + 1.0) / 3.0);
-        let mean = 1.75 / 3.0;
+        let mean = 1.75f64 / 3.0;
         near(all.stderr.unwrap(), (2.0 * ((0.75 - 2.0 * mean).powi(2) + (1.0 - mean).powi(2))).sqrt() / 3.0);
     }
 

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn see(variance: &mut Variance, site: Site, rows: &[[f32; 4]]) {
-        let tensor = Tensor::new(rows, &Device::Cpu).unwrap();
+        let tensor = Tensor::from_slice(rows.as_flattened(), (rows.len(), 4), &Device::Cpu).unwrap();
         let batch = Batch::new(&[vec![0; rows.len()]], vec![0]);
         variance.observe(site, &tensor, &batch).unwrap();
     }

@@ -1,4 +1,5 @@
 //! Downloads from a Hub on loopback: what is asked for, what is kept, and what is said when it goes wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[path = "support/hub_server.rs"]
 mod hub_server;

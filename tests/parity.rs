@@ -1,5 +1,6 @@
 //! Every family against `transformers`: sites, logits, losses, metrics, removals. `tests/parity/README.md` says how the
 //! fixtures are made.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -65,7 +65,10 @@ fn finding(row: &PruneRow, tolerance: f64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        Finding::{Effective, Ineffective, Undecided},
+        *,
+    };
 
     #[test]
     fn only_the_upper_bound_makes_a_layer_ineffective() {
@@ -90,7 +93,6 @@ mod tests {
             row(4, Some((0.0, 0.01))),
         ];
         let verdict = Verdict::new(&rows, 0.01).unwrap();
-        use Finding::{Effective, Ineffective, Undecided};
         assert_eq!(verdict.findings, [Effective, Undecided, Undecided, Ineffective, Ineffective]);
         assert_eq!((verdict.count(Ineffective), verdict.count_in_deeper_half(Ineffective)), (2, 2));
         assert_eq!(verdict.deeper_half().len(), 2);

@@ -46,8 +46,8 @@ impl Attention {
     /// # Errors
     /// Shapes that do not fit, tables shorter than the longest sequence, or an error of the device.
     pub fn forward(&self, x: &Tensor, rope: &RopeTables, batch: &Ragged) -> Result<Tensor> {
-        let query = normed(self.query.forward(x)?, self.query_norm.as_ref())?;
-        let key = normed(self.key.forward(x)?, self.key_norm.as_ref())?;
+        let query = normed(&self.query.forward(x)?, self.query_norm.as_ref())?;
+        let key = normed(&self.key.forward(x)?, self.key_norm.as_ref())?;
         let value = self.value.forward(x)?;
         let query = ops::rotate(&query, &rope.cos, &rope.sin, batch)?;
         let key = ops::rotate(&key, &rope.cos, &rope.sin, batch)?;
@@ -56,6 +56,6 @@ impl Attention {
     }
 }
 
-fn normed(heads: Tensor, norm: Option<&Norm>) -> Result<Tensor> {
-    norm.map_or(Ok(heads.clone()), |norm| norm.forward_per_head(&heads))
+fn normed(heads: &Tensor, norm: Option<&Norm>) -> Result<Tensor> {
+    norm.map_or(Ok(heads.clone()), |norm| norm.forward_per_head(heads))
 }

@@ -24,13 +24,12 @@ impl<'a> HostRows<'a> {
     /// An error of the device.
     pub fn new(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
-        match (&*storage, tensor.dtype(), layout.contiguous_offsets()) {
-            (Storage::Cpu(_), DType::F32, Some(range)) => Ok(Self::Borrowed { storage: Box::new(storage), range }),
-            _ => {
-                drop(storage);
-                Ok(Self::Copied(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
-            }
+        let on_host = matches!((&*storage, tensor.dtype()), (Storage::Cpu(_), DType::F32));
+        if let Some(range) = layout.contiguous_offsets().filter(|_| on_host) {
+            return Ok(Self::Borrowed { storage: Box::new(storage), range });
         }
+        drop(storage);
+        Ok(Self::Copied(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
     }
 
     /// As a slice.

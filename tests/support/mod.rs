@@ -51,10 +51,13 @@ pub fn walk(
     Walk { model, sequences, removals, ending, budget, watch }.run(observers)
 }
 
+/// Rows of each sequence.
+type BySequence = BTreeMap<usize, Vec<Vec<f32>>>;
+
 /// Keeps everything it sees, rows in the order of the sequences.
 #[derive(Default)]
 pub struct Recorder {
-    pieces: RefCell<BTreeMap<Site, BTreeMap<usize, Vec<Vec<f32>>>>>,
+    pieces: RefCell<BTreeMap<Site, BySequence>>,
 }
 
 impl Recorder {

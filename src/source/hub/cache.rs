@@ -117,7 +117,7 @@ fn list(folder: &Path, prefix: &str, files: &mut Vec<String>) {
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => list(&entry.path(), &format!("{file}/"), files),
             Ok(_) if stays_inside(&file) && entry.path().metadata().is_ok_and(|found| found.is_file()) => {
-                files.push(file)
+                files.push(file);
             }
             _ => {}
         }

@@ -180,7 +180,8 @@ impl Partial {
     }
 
     fn hash(&self) -> String {
-        self.hasher.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+        self.hasher.clone().finalize().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 
     /// Gives the file its name, after its bytes are on the disk: a power failure must not leave a hole under it.

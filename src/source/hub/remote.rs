@@ -87,7 +87,7 @@ impl<'a> Remote<'a> {
         let body = self.patiently(retries, || {
             let response = self.get(&url, None, Redirects::All)?;
             if response.status() != StatusCode::OK {
-                return Err(self.refusal(&url, response, None));
+                return Err(self.refusal(&url, &response, None));
             }
             let body = response.into_body().into_with_config().limit(LISTING_LIMIT).read_to_vec();
             body.map_err(|error| unreachable(&url, &error))
@@ -111,14 +111,14 @@ impl<'a> Remote<'a> {
                 let response = self.get(&url, Some("bytes=0-0"), Redirects::None)?;
                 match on_same_host(&url, &response) {
                     Some(next) => url = next,
-                    None => return self.read_entry(url, response, commit, file),
+                    None => return self.read_entry(url, &response, commit, file),
                 }
             }
             Err(protocol(&url, "too many redirects".to_owned()))
         })
     }
 
-    fn read_entry(&self, url: String, response: Response<Body>, commit: &str, file: &str) -> Result<Entry, HubError> {
+    fn read_entry(&self, url: String, response: &Response<Body>, commit: &str, file: &str) -> Result<Entry, HubError> {
         let status = response.status();
         let empty = status == StatusCode::RANGE_NOT_SATISFIABLE && range_total(response.headers()) == Some(0);
         if !(status.is_success() || status.is_redirection() || empty) {
@@ -149,7 +149,7 @@ impl<'a> Remote<'a> {
     fn size_behind(&self, url: &str) -> Result<Option<u64>, HubError> {
         let response = self.get(url, Some("bytes=0-0"), Redirects::All)?;
         if !response.status().is_success() {
-            return Err(self.refusal(url, response, None));
+            return Err(self.refusal(url, &response, None));
         }
         Ok(match response.status() {
             StatusCode::PARTIAL_CONTENT => range_total(response.headers()),
@@ -165,7 +165,7 @@ impl<'a> Remote<'a> {
             StatusCode::OK => 0,
             StatusCode::PARTIAL_CONTENT => range_start(response.headers())
                 .ok_or_else(|| protocol(&entry.url, "content-range is missing or malformed".to_owned()))?,
-            _ => return Err(self.refusal(&entry.url, response, None)),
+            _ => return Err(self.refusal(&entry.url, &response, None)),
         };
         Ok(Stream { start, reader: Box::new(response.into_body().into_reader()) })
     }
@@ -208,7 +208,7 @@ impl<'a> Remote<'a> {
     }
 
     /// Says what a status other than success means; the Hub gives the reason in headers.
-    fn refusal(&self, url: &str, response: Response<Body>, file: Option<(&str, &str)>) -> HubError {
+    fn refusal(&self, url: &str, response: &Response<Body>, file: Option<(&str, &str)>) -> HubError {
         let status = response.status().as_u16();
         let headers = response.headers();
         let said = text(headers, "x-error-message").map(|said| format!(", it says {said:?}")).unwrap_or_default();

@@ -132,8 +132,8 @@ fn escape(text: &str, keep: &str) -> String {
         if plain.is_ascii_alphanumeric() || "-_.~".contains(plain) || keep.contains(plain) {
             escaped.push(plain);
         } else {
-            escaped.push('%');
-            escaped.push_str(&format!("{byte:02X}"));
+            let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase();
+            escaped.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
     escaped

@@ -1,0 +1,214 @@
+use super::*;
+use sha2::{Digest, Sha256};
+
+#[test]
+fn the_first_stories_of_seed_one_are_the_same_for_all_time() {
+    let mut stories = stories(1);
+    assert_eq!(
+        stories.next().unwrap().text,
+        "The white cup lies in the bag. Simon took the bucket. Mara took the suitcase. Leo carries the jar. \
+         The bag lies in the jar. David carries the green flag. Who has the white cup? The white cup is with Leo."
+    );
+    let hash = super::stories(1)
+        .take(1000)
+        .fold(Sha256::new(), |hash, story| {
+            hash.chain_update(story.text + "\n")
+        });
+    let hex: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        hex,
+        "7d3df5f60709a0dadee5904eaf827fb960f70fe4e7e927518d968802b044a66f"
+    );
+}
+
+#[test]
+fn story_i_is_the_same_alone_and_in_the_stream() {
+    let streamed: Vec<Story> = stories(9).take(20).collect();
+    assert_eq!(streamed[17], story(9, 17));
+    assert_ne!(streamed[17], story(8, 17));
+}
+
+#[test]
+fn every_kind_comes_with_every_number_of_steps_it_allows() {
+    let mut seen = std::collections::BTreeSet::new();
+    seen.extend(stories(2).take(3000).map(|story| (story.kind, story.steps)));
+    assert_eq!(seen.len(), 3 * MAX_STEPS + place::MAX_HOLDER_STEPS);
+    assert!(
+        seen.iter()
+            .all(|&(kind, steps)| steps >= 1 && (kind != Kind::Holder || steps <= 3))
+    );
+}
+
+#[test]
+fn a_story_has_one_right_answer_and_three_wrong_ones_that_differ() {
+    for story in stories(3).take(2000) {
+        let mut choices = story.alternatives.clone();
+        choices.push(story.answer.clone());
+        choices.sort();
+        choices.dedup();
+        assert_eq!(choices.len(), ALTERNATIVES + 1, "{story:?}");
+        if story.kind != Kind::Count {
+            assert!(
+                choices
+                    .iter()
+                    .all(|choice| story.context.contains(choice.as_str())),
+                "{story:?}"
+            );
+        }
+        assert!(
+            !story.text.contains("Nobody") && story.text.len() < 1000,
+            "{story:?}"
+        );
+    }
+}
+
+/// The facts that a reader takes from a text, with nothing known of how it was made.
+#[derive(Default)]
+struct Reader {
+    /// Where a thing or person is: a place, container or person.
+    at: std::collections::BTreeMap<String, String>,
+    related: std::collections::BTreeMap<(String, String), String>,
+    counts: std::collections::BTreeMap<String, usize>,
+    compared: Vec<(String, String, String)>,
+}
+
+impl Reader {
+    fn read(&mut self, sentence: &str) {
+        let sentence = sentence.strip_prefix("Then ").unwrap_or(sentence);
+        let sentence = sentence
+            .strip_prefix("The ")
+            .map_or_else(|| sentence.to_owned(), |rest| format!("the {rest}"));
+        let words: Vec<&str> = sentence.split(' ').collect();
+        let verb = words
+            .iter()
+            .position(|word| VERBS.contains(word))
+            .unwrap_or(0);
+        let (who, what) = (words[..verb].join(" "), words[verb + 1..].join(" "));
+        let number = words[verb + 1..]
+            .iter()
+            .find_map(|word| word.parse::<usize>().ok());
+        if let Some((relation, person)) = what
+            .strip_prefix("the ")
+            .and_then(|rest| rest.split_once(" of "))
+        {
+            self.related.insert((person.into(), relation.into()), who);
+        } else if let Some((relation, person)) = who
+            .strip_prefix("the ")
+            .and_then(|rest| rest.split_once(" of "))
+        {
+            self.related.insert((person.into(), relation.into()), what);
+        } else if let Some((person, relation)) = who.split_once("'s ") {
+            self.related.insert((person.into(), relation.into()), what);
+        } else if let Some((how, other)) = what
+            .split_once(" as ")
+            .or_else(|| what.split_once(" than "))
+        {
+            self.compared.push((
+                who,
+                how.into(),
+                other.rsplit(' ').next().unwrap_or_default().into(),
+            ));
+        } else if let Some(number) = number {
+            let count = self.counts.entry(who).or_default();
+            match words[verb] {
+                "has" | "had" => *count = number,
+                "lost" | "sold" | "gave" => *count -= number,
+                _ => *count += number,
+            }
+        } else if let Some((thing, person)) =
+            what.split_once(" to ").filter(|_| words[verb] == "gave")
+        {
+            self.at.insert(thing.into(), person.into());
+        } else if ["has", "had", "took", "carries", "holds"].contains(&words[verb]) {
+            self.at.insert(what, who);
+        } else if let Some((_, target)) = sentence
+            .split_once(" in ")
+            .or_else(|| sentence.split_once(" to "))
+        {
+            self.at.insert(who, target.into());
+        } else if let Some((_, target)) = sentence.split_once(" with ") {
+            self.at.insert(who, target.into());
+        }
+    }
+
+    /// The last person or place on the way from `start`, and the number of facts used.
+    fn follow(&self, start: &str, kind: Kind) -> (String, usize) {
+        let (mut last, mut steps) = (start.to_owned(), 0);
+        while let Some(next) = self.at.get(&last) {
+            (last, steps) = (next.clone(), steps + 1);
+            if kind == Kind::Holder && last.starts_with(char::is_uppercase) {
+                break;
+            }
+        }
+        (last.trim_start_matches("the ").to_owned(), steps)
+    }
+
+    fn count(&self, person: &str) -> (usize, usize) {
+        let Some((_, how, other)) = self.compared.iter().find(|(who, ..)| who == person) else {
+            return (self.counts[person], 1);
+        };
+        let (number, steps) = self.count(other);
+        let by = how
+            .split(' ')
+            .next()
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(0);
+        let number = match how.split(' ').next_back() {
+            Some("more") => number + by,
+            Some("fewer") => number - by,
+            _ if how.starts_with("twice") => number * 2,
+            _ => number,
+        };
+        (number, steps + 1)
+    }
+}
+
+const VERBS: [&str; 21] = [
+    "is", "was", "has", "had", "took", "carries", "holds", "gave", "lies", "went", "walked",
+    "stays", "travels", "lost", "sold", "found", "bought", "got", "lay", "rained", "were",
+];
+
+#[test]
+fn a_reader_who_knows_only_the_text_finds_the_answer_in_as_many_steps() {
+    for story in stories(4).take(4000) {
+        let mut reader = Reader::default();
+        for sentence in story.context.split_terminator('.') {
+            reader.read(sentence.trim());
+        }
+        let asked = story.question.trim_end_matches('?');
+        let (answer, steps) = match story.kind {
+            Kind::Place => reader.follow(asked.trim_start_matches("Where is "), story.kind),
+            Kind::Holder => reader.follow(asked.trim_start_matches("Who has "), story.kind),
+            Kind::Relation => {
+                let mut path: Vec<&str> = asked
+                    .trim_start_matches("Who is the ")
+                    .split(" of ")
+                    .collect();
+                let mut person = path.pop().unwrap().to_owned();
+                let steps = path.len();
+                for relation in path.into_iter().rev() {
+                    person = reader.related
+                        [&(person, relation.trim_start_matches("the ").to_owned())]
+                        .clone();
+                }
+                (person, steps)
+            }
+            Kind::Count => {
+                let person = story.lead.split(' ').next().unwrap();
+                let (number, steps) = reader.count(person);
+                let changes = story.context.matches(&format!("{person} ")).count();
+                (number.to_string(), steps.max(changes))
+            }
+        };
+        assert_eq!(
+            (answer.as_str(), steps),
+            (story.answer.as_str(), story.steps),
+            "{}",
+            story.text
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! What models read: the built-in corpus.
+
+pub mod builtin;

@@ -13,9 +13,7 @@ fn main() -> anyhow::Result<()> {
         match flag.as_str() {
             "--seed" => seed = value.parse()?,
             "--count" => count = value.parse()?,
-            other => anyhow::bail!(
-                "argument {other} is unknown (known: --seed S, --count N); leave it out"
-            ),
+            other => anyhow::bail!("argument {other} is unknown (known: --seed S, --count N); leave it out"),
         }
     }
     let mut out = BufWriter::new(std::io::stdout().lock());

@@ -4,9 +4,9 @@
 //! candle's CPU generator cannot be seeded, and a crate's generator may change its stream between versions.
 //!
 //! The generator is xoshiro256** (Blackman and Vigna, <https://prng.di.unimi.it>), its state filled from the seed by
-//! SplitMix64, as its authors advise. It is not for secrets.
+//! `SplitMix64`, as its authors advise. It is not for secrets.
 
-/// Steps a SplitMix64 state and returns its next number.
+/// Steps a `SplitMix64` state and returns its next number.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
@@ -15,7 +15,7 @@ fn split_mix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// xoshiro256** seeded by SplitMix64.
+/// xoshiro256** seeded by `SplitMix64`.
 ///
 /// ```
 /// use depthscope::rng::Rng;
@@ -33,9 +33,7 @@ impl Rng {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut mix = seed;
-        Self {
-            state: std::array::from_fn(|_| split_mix(&mut mix)),
-        }
+        Self { state: std::array::from_fn(|_| split_mix(&mut mix)) }
     }
 
     /// The generator of item `index` of the stream `seed`: items can be made in any order, or in parallel.
@@ -61,6 +59,7 @@ impl Rng {
     }
 
     /// A whole number in `0..n`, each equally likely; 0 for `n == 0`.
+    #[allow(clippy::cast_possible_truncation, reason = "the high word is below n, and the low word is meant")]
     pub fn below(&mut self, n: usize) -> usize {
         let n = n as u64;
         // Lemire's method: the high word of a product, with the few low words that would favour small numbers drawn again.
@@ -75,6 +74,7 @@ impl Rng {
     }
 
     /// A number in `[0, 1)`, with 53 random bits.
+    #[allow(clippy::cast_precision_loss, reason = "53 bits are what an f64 holds")]
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -108,13 +108,8 @@ mod tests {
         let mut mix = 0;
         assert_eq!(split_mix(&mut mix), 0xE220_A839_7B1D_CDAF);
         assert_eq!(split_mix(&mut mix), 0x6E78_9E6A_A1B9_65F4);
-        let mut rng = Rng {
-            state: [1, 2, 3, 4],
-        };
-        assert_eq!(
-            [(); 4].map(|()| rng.next_u64()),
-            [11520, 0, 1_509_978_240, 1_215_971_899_390_074_240]
-        );
+        let mut rng = Rng { state: [1, 2, 3, 4] };
+        assert_eq!([(); 4].map(|()| rng.next_u64()), [11520, 0, 1_509_978_240, 1_215_971_899_390_074_240]);
     }
 
     #[test]
@@ -124,10 +119,7 @@ mod tests {
         for _ in 0..7000 {
             counts[rng.below(7)] += 1;
         }
-        assert!(
-            counts.iter().all(|&c| (850..1150).contains(&c)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|&c| (850..1150).contains(&c)), "{counts:?}");
         assert_eq!(rng.below(0), 0);
         assert_eq!(rng.below(1), 0);
     }
@@ -138,17 +130,12 @@ mod tests {
         let draws: Vec<f64> = (0..20_000).map(|_| rng.normal()).collect();
         let mean = draws.iter().sum::<f64>() / 20_000.0;
         let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
-        assert!(
-            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03,
-            "{mean} {variance}"
-        );
+        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
     }
 
     #[test]
     fn items_and_seeds_have_streams_of_their_own() {
-        let mut firsts: Vec<u64> = (0..20)
-            .flat_map(|s| (0..20).map(move |i| Rng::for_item(s, i).next_u64()))
-            .collect();
+        let mut firsts: Vec<u64> = (0..20).flat_map(|s| (0..20).map(move |i| Rng::for_item(s, i).next_u64())).collect();
         firsts.sort_unstable();
         firsts.dedup();
         assert_eq!(firsts.len(), 400);

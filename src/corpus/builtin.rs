@@ -123,25 +123,10 @@ fn tell(mut stage: Stage, draft: Draft, kind: Kind, steps: usize) -> Story {
         sentences.insert(0, stage.pick(&words::OPENINGS).to_owned());
     }
     let context = sentences.join(" ");
-    let Draft {
-        question,
-        lead,
-        answer,
-        mut alternatives,
-        ..
-    } = draft;
+    let Draft { question, lead, answer, mut alternatives, .. } = draft;
     stage.rng.shuffle(&mut alternatives);
     let text = format!("{context} {question} {lead} {answer}.");
-    Story {
-        text,
-        context,
-        question,
-        lead,
-        answer,
-        alternatives,
-        kind,
-        steps,
-    }
+    Story { text, context, question, lead, answer, alternatives, kind, steps }
 }
 
 #[cfg(test)]

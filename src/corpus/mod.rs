@@ -1,3 +1,23 @@
-//! What models read: the built-in corpus.
+//! What models read: text files cut into token sequences, token files, and the built-in corpus.
+//!
+//! ```text
+//! paths ─► documents (text.rs) ─► sequences (tokenise.rs) ─┐
+//! token file ─────────────────────► token_file (tokens.rs) ┴► Sequences
+//! ```
 
 pub mod builtin;
+mod error;
+mod files;
+mod json;
+mod parquet;
+mod sequences;
+pub mod text;
+pub mod tokenise;
+pub mod tokens;
+
+pub use error::CorpusError;
+pub use files::SUPPORTED;
+pub use sequences::Sequences;
+pub use text::{Documents, documents};
+pub use tokenise::{Cut, Packing, tokenise};
+pub use tokens::{check_vocab, token_file};

@@ -11,18 +11,11 @@ const LARGEST: usize = 20;
 pub(super) fn count(stage: &mut Stage, steps: usize) -> Draft {
     let changes = steps.clamp(1, MAX_STEPS) - 1;
     let item = stage.pick(&ITEMS);
-    let (mut threads, person, number) = if stage.rng.one_in(2) {
-        compared(stage, item, changes)
-    } else {
-        happened(stage, item, changes)
-    };
+    let (mut threads, person, number) =
+        if stage.rng.one_in(2) { compared(stage, item, changes) } else { happened(stage, item, changes) };
     for _ in 0..2 {
         let (stranger, amount) = (stage.person(), 1 + stage.rng.below(LARGEST));
-        let thing = if stage.rng.one_in(2) {
-            item
-        } else {
-            stage.pick(&ITEMS)
-        };
+        let thing = if stage.rng.one_in(2) { item } else { stage.pick(&ITEMS) };
         threads.push(vec![format!("{stranger} has {}.", some(amount, thing))]);
     }
     Draft {
@@ -35,21 +28,13 @@ pub(super) fn count(stage: &mut Stage, steps: usize) -> Draft {
 }
 
 /// Several people, each with a number that is told by another's.
-fn compared(
-    stage: &mut Stage,
-    item: &str,
-    changes: usize,
-) -> (Vec<Vec<String>>, &'static str, usize) {
+fn compared(stage: &mut Stage, item: &str, changes: usize) -> (Vec<Vec<String>>, &'static str, usize) {
     let (mut person, mut number) = (stage.person(), 1 + stage.rng.below(10));
     let mut threads = vec![vec![format!("{person} has {}.", some(number, item))]];
     for _ in 0..changes {
         let next = stage.person();
         let by = 1 + stage.rng.below(5);
-        let things = if by == 1 {
-            item.to_owned()
-        } else {
-            format!("{item}s")
-        };
+        let things = if by == 1 { item.to_owned() } else { format!("{item}s") };
         let sentence = match stage.rng.below(4) {
             0 => format!("{next} has as many {item}s as {person}."),
             1 if number * 2 <= LARGEST => {
@@ -73,11 +58,7 @@ fn compared(
 }
 
 /// One person, who finds and loses things in turn.
-fn happened(
-    stage: &mut Stage,
-    item: &str,
-    changes: usize,
-) -> (Vec<Vec<String>>, &'static str, usize) {
+fn happened(stage: &mut Stage, item: &str, changes: usize) -> (Vec<Vec<String>>, &'static str, usize) {
     let (person, mut number) = (stage.person(), 1 + stage.rng.below(10));
     let verb = if changes == 0 { "has" } else { "had" };
     let mut thread = vec![format!("{person} {verb} {}.", some(number, item))];
@@ -85,11 +66,8 @@ fn happened(
         let by = 1 + stage.rng.below(5);
         let loses = number > by && (stage.rng.one_in(2) || number + by > LARGEST);
         // Whoever has 20 can always lose up to five, so one of the two always fits.
-        let verb = if loses {
-            stage.pick(&["lost", "sold", "gave away"])
-        } else {
-            stage.pick(&["found", "bought", "got"])
-        };
+        let verb =
+            if loses { stage.pick(&["lost", "sold", "gave away"]) } else { stage.pick(&["found", "bought", "got"]) };
         number = if loses { number - by } else { number + by };
         thread.push(format!("{person} {verb} {}.", some(by, item)));
     }
@@ -102,9 +80,7 @@ fn some(number: usize, item: &str) -> String {
 
 /// Wrong numbers close to the right one: whether a number occurs in the story says nothing then.
 fn near(stage: &mut Stage, number: usize) -> [usize; ALTERNATIVES] {
-    let mut close: Vec<usize> = (number.saturating_sub(3).max(1)..=number + 3)
-        .filter(|&n| n != number)
-        .collect();
+    let mut close: Vec<usize> = (number.saturating_sub(3).max(1)..=number + 3).filter(|&n| n != number).collect();
     stage.rng.shuffle(&mut close);
     std::array::from_fn(|i| close[i])
 }

@@ -36,11 +36,7 @@ fn ways(count: usize) -> Vec<Links> {
 pub(super) fn place(stage: &mut Stage, steps: usize) -> Draft {
     let links = stage.pick(&ways(steps.clamp(1, MAX_STEPS) - 1));
     let by_thing = links.inside + links.held > 0 || (links.with == 0 && stage.rng.one_in(3));
-    let start = if by_thing {
-        stage.thing()
-    } else {
-        stage.person().to_owned()
-    };
+    let start = if by_thing { stage.thing() } else { stage.person().to_owned() };
     let mut threads = Vec::new();
     let mut last = into_containers(stage, &mut threads, &start, links.inside);
     let mut person = !by_thing;
@@ -57,11 +53,7 @@ pub(super) fn place(stage: &mut Stage, steps: usize) -> Draft {
     }
     let (answer, wrong) = (stage.place(), [(); ALTERNATIVES].map(|()| stage.place()));
     let former = stage.pick(&wrong);
-    threads.push(if person {
-        visits(stage, &last, answer, former)
-    } else {
-        vec![lies(stage, &last, answer)]
-    });
+    threads.push(if person { visits(stage, &last, answer, former) } else { vec![lies(stage, &last, answer)] });
     for other in wrong {
         let stranger = stage.person();
         threads.push(visits(stage, stranger, other, answer));
@@ -80,21 +72,12 @@ pub(super) fn place(stage: &mut Stage, steps: usize) -> Draft {
 pub(super) fn holder(stage: &mut Stage, steps: usize) -> Draft {
     let start = stage.thing();
     let mut threads = Vec::new();
-    let last = into_containers(
-        stage,
-        &mut threads,
-        &start,
-        steps.clamp(1, MAX_HOLDER_STEPS) - 1,
-    );
+    let last = into_containers(stage, &mut threads, &start, steps.clamp(1, MAX_HOLDER_STEPS) - 1);
     let answer = stage.person();
     threads.push(holds(stage, &last, answer));
     let wrong = [(); ALTERNATIVES].map(|()| stage.person());
     for other in wrong {
-        let thing = if stage.rng.one_in(3) {
-            stage.container()
-        } else {
-            stage.thing()
-        };
+        let thing = if stage.rng.one_in(3) { stage.container() } else { stage.thing() };
         threads.push(holds(stage, &thing, other));
     }
     Draft {
@@ -107,12 +90,7 @@ pub(super) fn holder(stage: &mut Stage, steps: usize) -> Draft {
 }
 
 /// Puts `start` into `count` containers, one in the other, and returns the outermost.
-fn into_containers(
-    stage: &mut Stage,
-    threads: &mut Vec<Vec<String>>,
-    start: &str,
-    count: usize,
-) -> String {
+fn into_containers(stage: &mut Stage, threads: &mut Vec<Vec<String>>, start: &str, count: usize) -> String {
     let mut last = start.to_owned();
     for _ in 0..count {
         let container = stage.container();
@@ -146,10 +124,7 @@ fn holds(stage: &mut Stage, thing: &str, person: &str) -> Vec<String> {
         3 => vec![format!("{person} holds {thing}.")],
         _ => {
             let giver = stage.person();
-            vec![
-                format!("{giver} had {thing}."),
-                format!("{giver} gave {thing} to {person}."),
-            ]
+            vec![format!("{giver} had {thing}."), format!("{giver} gave {thing} to {person}.")]
         }
     }
 }
@@ -165,10 +140,7 @@ fn visits(stage: &mut Stage, person: &str, place: &str, former: &str) -> Vec<Str
         0 | 1 => vec![format!("{person} is in the {place}.")],
         2 => vec![format!("{person} went to the {place}.")],
         3 => vec![format!("{person} walked to the {place}.")],
-        _ => vec![
-            format!("{person} was in the {former}."),
-            format!("Then {person} went to the {place}."),
-        ],
+        _ => vec![format!("{person} was in the {former}."), format!("Then {person} went to the {place}.")],
     }
 }
 

@@ -9,17 +9,14 @@ pub(super) fn relation(stage: &mut Stage, steps: usize) -> Draft {
     let steps = steps.clamp(1, MAX_STEPS);
     let chain: Vec<&str> = (0..=steps).map(|_| stage.person()).collect();
     let asked: Vec<&str> = (0..steps).map(|_| stage.pick(&RELATIONS)).collect();
-    let mut threads: Vec<Vec<String>> = (0..steps)
-        .map(|i| vec![says(stage, chain[i], asked[i], chain[i + 1])])
-        .collect();
+    let mut threads: Vec<Vec<String>> =
+        (0..steps).map(|i| vec![says(stage, chain[i], asked[i], chain[i + 1])]).collect();
     let wrong = [(); ALTERNATIVES].map(|()| stage.person());
     for other in wrong {
         // Either the same relation of somebody else, or another relation of somebody on the way.
         let on_the_way = stage.rng.below(steps);
         let another = stage.pick(&RELATIONS);
-        threads.push(vec![if another == asked[on_the_way]
-            || used(&threads, chain[on_the_way], another)
-        {
+        threads.push(vec![if another == asked[on_the_way] || used(&threads, chain[on_the_way], another) {
             let stranger = stage.person();
             says(stage, stranger, asked[on_the_way], other)
         } else {
@@ -41,14 +38,8 @@ pub(super) fn relation(stage: &mut Stage, steps: usize) -> Draft {
 
 /// Whether the story already says who the `relation` of `person` is.
 fn used(threads: &[Vec<String>], person: &str, relation: &str) -> bool {
-    let (of, s) = (
-        format!("{relation} of {person}"),
-        format!("{person}'s {relation}"),
-    );
-    threads
-        .iter()
-        .flatten()
-        .any(|sentence| sentence.contains(&of) || sentence.contains(&s))
+    let (of, s) = (format!("{relation} of {person}"), format!("{person}'s {relation}"));
+    threads.iter().flatten().any(|sentence| sentence.contains(&of) || sentence.contains(&s))
 }
 
 fn says(stage: &mut Stage, person: &str, relation: &str, other: &str) -> String {

@@ -30,13 +30,7 @@ impl Stage {
         rng.shuffle(&mut people);
         rng.shuffle(&mut places);
         rng.shuffle(&mut containers);
-        Self {
-            rng,
-            people,
-            places,
-            containers,
-            things: Vec::new(),
-        }
+        Self { rng, people, places, containers, things: Vec::new() }
     }
 
     /// A person not named yet. The story kinds need fewer than there are.
@@ -73,11 +67,8 @@ impl Stage {
     /// Merges threads at random, keeping the order within each.
     pub fn interleave(&mut self, threads: Vec<Vec<String>>) -> Vec<String> {
         // A shuffled deck with one card per sentence says whose turn it is: every merge is equally likely.
-        let mut turns: Vec<usize> = threads
-            .iter()
-            .enumerate()
-            .flat_map(|(i, thread)| std::iter::repeat_n(i, thread.len()))
-            .collect();
+        let mut turns: Vec<usize> =
+            threads.iter().enumerate().flat_map(|(i, thread)| std::iter::repeat_n(i, thread.len())).collect();
         self.rng.shuffle(&mut turns);
         let mut rest: Vec<_> = threads.into_iter().map(Vec::into_iter).collect();
         turns.into_iter().filter_map(|i| rest[i].next()).collect()
@@ -87,7 +78,5 @@ impl Stage {
 /// The phrase at the beginning of a sentence.
 pub(super) fn capital(phrase: &str) -> String {
     let mut letters = phrase.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

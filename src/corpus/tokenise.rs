@@ -1,0 +1,223 @@
+//! Documents to token sequences: in parallel, in order, and no more of them than are needed.
+
+use super::sequences::hash;
+use super::{CorpusError, Sequences};
+use rayon::prelude::*;
+use tokenizers::Tokenizer;
+
+/// A document of more bytes than this is tokenised piece by piece, so that a book of which the beginning is wanted costs no more
+/// than that, and one that is wanted whole uses all cores. Pieces end at line ends; a tokenizer that begins every text with a
+/// blank (Llama 2) puts one there.
+const PIECE: usize = 128 * 1024;
+
+/// Documents or pieces taken at once: the first time, and at most. In between the number doubles.
+const BATCH: (usize, usize) = (4, 1024);
+
+/// How documents become sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Documents one after the other, each with the special tokens its tokenizer adds, cut into sequences of exactly the
+    /// asked length; what is left at the end is dropped. Text too short for one such sequence gives a single shorter one.
+    Packed,
+    /// One sequence per document, cut off at the asked length; those of fewer than two tokens are left out.
+    PerDocument,
+}
+
+/// What sequences are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// How documents become sequences.
+    pub packing: Packing,
+    /// Tokens per sequence (at most, for [`Packing::PerDocument`]).
+    pub seq_len: usize,
+    /// Number of sequences; `usize::MAX` for all there are.
+    pub samples: usize,
+    /// Written after each packed document if the tokenizer adds no special token by itself, as GPT-2's training did with its
+    /// end-of-text token; take it from the model's `eos_token_id`. Without it such documents run into each other.
+    pub separator: Option<u32>,
+}
+
+/// Tokenises documents until there are enough sequences.
+///
+/// The sequences depend neither on the number of threads nor on `samples`, except for how many there are. Truncation and padding
+/// that the tokenizer's file asks for are not applied.
+///
+/// # Errors
+/// Whatever `documents` gives; a document the tokenizer refuses; fewer than two tokens per sequence, asked for or found.
+pub fn tokenise<D>(documents: D, tokenizer: &Tokenizer, cut: &Cut) -> Result<Sequences, CorpusError>
+where
+    D: IntoIterator<Item = Result<String, CorpusError>>,
+{
+    check(cut)?;
+    let encoder = Encoder::new(tokenizer)?;
+    let mut sequences = Sequencer::new(*cut, &encoder);
+    let (mut documents, mut batch) = (documents.into_iter(), BATCH.0);
+    while !sequences.is_done() {
+        let mut failure = None;
+        let good = |document: Result<String, CorpusError>| document.map_err(|error| failure = Some(error)).ok();
+        let texts: Vec<String> = documents.by_ref().take(batch).map_while(good).collect();
+        let limit = sequences.limit();
+        let documents_tokens: Vec<_> = texts.par_iter().map(|text| encoder.encode(text, limit)).collect();
+        for tokens in documents_tokens {
+            let document = sequences.documents;
+            sequences.push(tokens.map_err(|error| refused(document, &error))?);
+        }
+        match failure {
+            // What comes after the last document that is needed may be broken: whether it was looked at is chance.
+            Some(error) if !sequences.is_done() => return Err(error),
+            _ if texts.is_empty() => break,
+            _ => batch = (batch * 2).min(BATCH.1),
+        }
+    }
+    sequences.finish()
+}
+
+fn check(cut: &Cut) -> Result<(), CorpusError> {
+    for (flag, value, least) in [("--seq-len", cut.seq_len, 2), ("--samples", cut.samples, 1)] {
+        if value < least {
+            return Err(CorpusError::TooSmall { flag, value, least });
+        }
+    }
+    Ok(())
+}
+
+fn refused(document: usize, error: &tokenizers::Error) -> CorpusError {
+    CorpusError::Tokenizer { document, reason: error.to_string() }
+}
+
+/// A tokenizer, and what it writes around every text.
+struct Encoder {
+    tokenizer: Tokenizer,
+    before: Vec<u32>,
+    after: Vec<u32>,
+}
+
+impl Encoder {
+    fn new(tokenizer: &Tokenizer) -> Result<Self, CorpusError> {
+        let mut tokenizer = tokenizer.clone();
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| refused(0, &error))?;
+        let probe = tokenizer.encode("a", true).map_err(|error| refused(0, &error))?;
+        let special: Vec<bool> = probe.get_special_tokens_mask().iter().map(|&mask| mask == 1).collect();
+        let first = special.iter().take_while(|&&special| special).count();
+        let last = special.iter().skip(first).rev().take_while(|&&special| special).count();
+        let ids = probe.get_ids();
+        let (before, after) = (ids[..first].to_vec(), ids[ids.len() - last..].to_vec());
+        Ok(Self { tokenizer, before, after })
+    }
+
+    /// The first tokens of a document: all of them, or at least `limit`.
+    fn encode(&self, text: &str, limit: usize) -> tokenizers::Result<Vec<u32>> {
+        if text.len() <= PIECE {
+            return Ok(self.tokenizer.encode_fast(text, true)?.get_ids().to_vec());
+        }
+        let (pieces, mut ids) = (pieces(text), self.before.clone());
+        let (mut next, mut batch) = (0, 1);
+        while next < pieces.len() && ids.len() < limit {
+            let end = (next + batch).min(pieces.len());
+            let encoded = pieces[next..end]
+                .par_iter()
+                .map(|&piece| self.tokenizer.encode_fast(piece, false))
+                .collect::<tokenizers::Result<Vec<_>>>()?;
+            ids.extend(encoded.iter().flat_map(tokenizers::Encoding::get_ids));
+            (next, batch) = (end, (batch * 2).min(BATCH.1));
+        }
+        if next == pieces.len() {
+            ids.extend(&self.after);
+        }
+        Ok(ids)
+    }
+}
+
+/// Cuts a long text where most tokenizers cut anyway: after a line, before a word, in need between two characters.
+fn pieces(mut text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    while text.len() > PIECE {
+        let least = text.floor_char_boundary(PIECE);
+        let window = &text[least..text.floor_char_boundary(2 * PIECE)];
+        let end = least + window.find('\n').map(|i| i + 1).or_else(|| window.find(' ')).unwrap_or(0);
+        let (piece, rest) = text.split_at(end);
+        pieces.push(piece);
+        text = rest;
+    }
+    pieces.push(text);
+    pieces
+}
+
+/// Makes sequences of the tokens of documents.
+struct Sequencer {
+    cut: Cut,
+    separator: Option<u32>,
+    /// Sequences, for [`Packing::PerDocument`].
+    ids: Vec<Vec<u32>>,
+    /// All tokens, for [`Packing::Packed`].
+    stream: Vec<u32>,
+    documents: usize,
+    truncated: usize,
+    skipped: usize,
+}
+
+impl Sequencer {
+    fn new(cut: Cut, encoder: &Encoder) -> Self {
+        let separates_itself = !(encoder.before.is_empty() && encoder.after.is_empty());
+        let separator = cut.separator.filter(|_| !separates_itself);
+        Self { cut, separator, ids: Vec::new(), stream: Vec::new(), documents: 0, truncated: 0, skipped: 0 }
+    }
+
+    fn is_done(&self) -> bool {
+        match self.cut.packing {
+            Packing::Packed => self.stream.len() >= self.cut.samples.saturating_mul(self.cut.seq_len),
+            Packing::PerDocument => self.ids.len() >= self.cut.samples,
+        }
+    }
+
+    /// The number of tokens that are of use from any one document.
+    fn limit(&self) -> usize {
+        match self.cut.packing {
+            Packing::Packed => self.cut.samples.saturating_mul(self.cut.seq_len) - self.stream.len(),
+            // One more, to know whether something was cut off.
+            Packing::PerDocument => self.cut.seq_len + 1,
+        }
+    }
+
+    /// Takes the next document; those after the last that is needed are not counted.
+    fn push(&mut self, mut tokens: Vec<u32>) {
+        if self.is_done() {
+            return;
+        }
+        self.documents += 1;
+        match self.cut.packing {
+            Packing::Packed => {
+                self.stream.append(&mut tokens);
+                self.stream.extend(self.separator);
+            }
+            Packing::PerDocument if tokens.len() < 2 => self.skipped += 1,
+            Packing::PerDocument => {
+                self.truncated += usize::from(tokens.len() > self.cut.seq_len);
+                tokens.truncate(self.cut.seq_len);
+                self.ids.push(tokens);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Sequences, CorpusError> {
+        let Cut { packing, seq_len, samples, .. } = self.cut;
+        if packing == Packing::Packed {
+            self.ids = self.stream.chunks_exact(seq_len).take(samples).map(<[u32]>::to_vec).collect();
+            if self.ids.is_empty() && self.stream.len() >= 2 {
+                self.ids.push(std::mem::take(&mut self.stream));
+            }
+        }
+        if self.ids.is_empty() {
+            let tokens = self.stream.len().max(usize::from(self.skipped > 0));
+            return Err(CorpusError::TooShort { documents: self.documents, tokens });
+        }
+        let wanted = if samples == usize::MAX { self.ids.len() } else { samples };
+        let hash = hash(&self.ids);
+        let Self { ids, documents, truncated, skipped, .. } = self;
+        Ok(Sequences { ids, wanted, documents, truncated, skipped, hash })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,9 @@
 //! candle's CPU generator cannot be seeded, and a crate's generator may change its stream between versions.
 //!
 //! The generator is xoshiro256** (Blackman and Vigna, <https://prng.di.unimi.it>), its state filled from the seed by
-//! SplitMix64, as its authors advise. It is not for secrets.
+//! `SplitMix64`, as its authors advise. It is not for secrets.
 
-/// Steps a SplitMix64 state and returns its next number.
+/// Steps a `SplitMix64` state and returns its next number.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut z = *state;
@@ -15,7 +15,7 @@ fn split_mix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// xoshiro256** seeded by SplitMix64.
+/// xoshiro256** seeded by `SplitMix64`.
 ///
 /// ```
 /// use depthscope::rng::Rng;
@@ -59,6 +59,7 @@ impl Rng {
     }
 
     /// A whole number in `0..n`, each equally likely; 0 for `n == 0`.
+    #[allow(clippy::cast_possible_truncation, reason = "the high word is below n, and the low word is meant")]
     pub fn below(&mut self, n: usize) -> usize {
         let n = n as u64;
         // Lemire's method: the high word of a product, with the few low words that would favour small numbers drawn again.
@@ -73,6 +74,7 @@ impl Rng {
     }
 
     /// A number in `[0, 1)`, with 53 random bits.
+    #[allow(clippy::cast_precision_loss, reason = "53 bits are what an f64 holds")]
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }

@@ -17,6 +17,7 @@ use crate::{
     model::{Decoder, DecoderConfig, ModelError, families},
     nn::clock,
     source::{Checkpoint, SourceError, hub},
+    verify::VerifyError,
     walk::{MemoryPlan, WalkError},
 };
 
@@ -35,6 +36,9 @@ pub enum RunError {
     /// The walk.
     #[error(transparent)]
     Walk(#[from] WalkError),
+    /// The comparison with candle-transformers.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// The device cannot be used.
     #[error("device is not available ({device}: {problem}); use --device cpu, or a build with that feature")]
     Device {

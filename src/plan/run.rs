@@ -97,7 +97,7 @@ pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let (begun, started, clock_before) = (SystemTime::now(), Instant::now(), clock::seconds());
     let device = plan.device.open()?;
     let dtype = plan.dtype.resolve(&device, &checkpoint.tensors);
-    let budget = plan.memory.unwrap_or_else(MemorySize::free).0;
+    let budget = plan.memory.unwrap_or_else(|| MemorySize::free(&device)).0;
     let memory = MemoryPlan::new(&config, dtype.size_in_bytes() as u64, budget);
     let model = ModelFacts::of(&checkpoint, &config).map_err(ModelError::from)?;
     let decoder = Decoder::open(config, checkpoint.tensors, device, dtype, memory.residency)?;

@@ -73,9 +73,7 @@ fn render(plan: &VerifyPlan, compared: &Comparison, passed: bool) -> String {
             cut.window, cut.given
         );
     }
-    let _ = match passed {
-        true => writeln!(text, "passed: within --tolerance {}", plan.tolerance),
-        false => writeln!(text, "FAILED: beyond --tolerance {}", plan.tolerance),
-    };
+    let word = if passed { "passed: within" } else { "FAILED: beyond" };
+    let _ = writeln!(text, "{word} --tolerance {}", plan.tolerance);
     text
 }

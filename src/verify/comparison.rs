@@ -103,7 +103,9 @@ mod tests {
 
     fn comparison(rows: &[(&[f32], &[f32])]) -> Comparison {
         let mut comparison = Comparison::new(None);
-        rows.iter().for_each(|(ours, reference)| comparison.add(ours, reference));
+        for (ours, reference) in rows {
+            comparison.add(ours, reference);
+        }
         comparison
     }
 

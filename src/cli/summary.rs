@@ -19,7 +19,7 @@ pub fn render(run: &Run, written: Option<&[PathBuf]>, paper: &Paper) -> String {
     findings::removals(&mut text, run);
     for paragraph in [
         run.findings.growth.as_ref().map(findings::growth),
-        run.findings.angular.as_deref().map(findings::cheapest),
+        run.findings.cuts.as_deref().map(findings::cheapest),
         run.findings.verdict.as_ref().map(|verdict| findings::verdict(verdict, run)),
         Some(files(written)),
     ]

@@ -2,7 +2,7 @@
 
 use super::{short, wrapped};
 use crate::{
-    metrics::{Finding, Verdict, angular::cheapest_starts},
+    metrics::Verdict,
     plan::Run,
     rows::{AngularRow, Growth, Part, PruneMetric, PruneRow},
 };
@@ -55,8 +55,7 @@ pub fn growth(Growth { exponential, power }: &Growth) -> String {
 }
 
 /// The blocks that Gromov et al. would cut, for a few spans.
-pub fn cheapest(rows: &[AngularRow]) -> String {
-    let best = cheapest_starts(rows);
+pub fn cheapest(best: &[AngularRow]) -> String {
     let layers = best.len();
     let spans = [1, 2, 4, 8, 16, 32];
     let windows =
@@ -72,8 +71,8 @@ pub fn cheapest(rows: &[AngularRow]) -> String {
 }
 
 pub fn verdict(verdict: &Verdict, run: &Run) -> String {
-    let count = |finding| (verdict.count(finding), verdict.count_in_deeper_half(finding));
-    let ((idle, idle_deep), (undecided, _)) = (count(Finding::Ineffective), count(Finding::Undecided));
+    let Verdict { ineffective: idle, ineffective_in_deeper_half: idle_deep, .. } = *verdict;
+    let (undecided, undecided_deep) = verdict.undecided();
     let (layers, deep) = (verdict.findings.len(), verdict.deeper_half().len());
     let tolerance = verdict.tolerance * 100.0;
     let statement = format!(
@@ -86,7 +85,7 @@ pub fn verdict(verdict: &Verdict, run: &Run) -> String {
     let reading = match () {
         () if single => "",
         () if 2 * idle_deep > deep => " This is the Curse of Depth: most of the deeper half does next to nothing.",
-        () if 2 * (idle_deep + undecided) <= deep => {
+        () if 2 * (idle_deep + undecided_deep) <= deep => {
             " This does not confirm the Curse of Depth: most of the deeper half matters."
         }
         () => " This neither confirms nor refutes the Curse of Depth.",

@@ -1,4 +1,5 @@
 //! What the README says is what the program does.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use depthscope::{
     model::families::FAMILIES,

@@ -1,4 +1,5 @@
 //! Our decoder against candle-transformers, as a user runs it on his own checkpoint.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod support;
 

@@ -248,14 +248,16 @@ fn cheapest(rows: &[AngularRow]) -> String {
     let layers = best.len();
     let spans = [1, 2, 4, 8, 16, 32];
     let windows =
-        spans.into_iter().filter(|&span| span <= layers / 2).filter_map(|span| best.get(span - 1)).map(|row| {
-            let last = row.start + row.span - 1;
-            if row.span == 1 {
-                format!("layer {} ({})", row.start, short(row.distance))
-            } else {
-                format!("layers {}–{last} ({})", row.start, short(row.distance))
-            }
-        });
+        spans.into_iter().filter(|&span| span == 1 || span <= layers / 2).filter_map(|span| best.get(span - 1)).map(
+            |row| {
+                let last = row.start + row.span - 1;
+                if row.span == 1 {
+                    format!("layer {} ({})", row.start, short(row.distance))
+                } else {
+                    format!("layers {}–{last} ({})", row.start, short(row.distance))
+                }
+            },
+        );
     format!("Smallest angular distance at the last token: {}.", windows.collect::<Vec<_>>().join(", "))
 }
 
@@ -318,6 +320,7 @@ fn wrapped(paragraph: &str) -> String {
     let mut lines = String::new();
     let mut width = 0;
     for word in paragraph.split(' ') {
+        let word = shortened(word);
         let length = word.chars().count();
         if width > 0 && width + 1 + length > PROSE {
             lines.push('\n');
@@ -326,9 +329,17 @@ fn wrapped(paragraph: &str) -> String {
             lines.push(' ');
             width += 1;
         }
-        lines.push_str(word);
+        lines.push_str(&word);
         width += length;
     }
     lines.push('\n');
     lines
+}
+
+/// A path longer than a line is known by its end.
+fn shortened(word: &str) -> String {
+    match word.chars().count().checked_sub(PROSE) {
+        None | Some(0) => word.to_owned(),
+        Some(excess) => std::iter::once('…').chain(word.chars().skip(excess + 1)).collect(),
+    }
 }

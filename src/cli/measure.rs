@@ -23,14 +23,16 @@ pub enum Which {
 
 pub fn run(args: &MeasureArgs, which: Which) -> Result<u8> {
     let plan = plan(args, which);
-    let out = args.out.as_deref().map(output::Folder::open).transpose()?;
+    let interrupted = interrupt::watch();
+    let out = args.out.as_deref().map(output::Folder::check).transpose()?;
     let bars = Bars::new(args.quiet);
-    let host = Host { interrupted: interrupt::watch(), progress: &|share| bars.walk(share), downloads: &bars };
+    let host = Host { interrupted, progress: &|share| bars.walk(share), downloads: &bars };
     let found = carry_out(&plan, &host);
+    interrupt::results_are_being_written();
     bars.clear();
     let found = found?;
     if !args.quiet {
-        found.manifest.warnings.iter().try_for_each(|warning| output::note(&format!("warning: {warning}")))?;
+        found.manifest.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     }
     let written = out.map(|out| out.write(&found)).transpose()?;
     match args.format {

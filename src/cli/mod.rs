@@ -49,7 +49,7 @@ fn report(error: &anyhow::Error) -> u8 {
         return DONE;
     }
     let interrupted = interrupt::requested();
-    // Nothing is left to do if stderr is closed too.
-    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    // Messages are complete: they tell their causes themselves. Nothing is left to do if stderr is closed too.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
     if interrupted { INTERRUPTED } else { FAILED }
 }

@@ -1,24 +1,29 @@
 //! What leaves the program: text on stdout, notes on stderr, files in `--out`.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 
 use crate::{charts, files::write_atomically, plan::Run, rows::Position, tables};
 
 /// Writes to stdout. Unlike `print!`, a closed pipe is an error and not a panic.
 pub fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow!("standard output cannot be written ({error}); send it elsewhere, or keep results with --out"))
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 /// Writes a line to stderr.
-pub fn note(line: &str) -> Result<()> {
-    Ok(writeln!(std::io::stderr(), "{line}")?)
+pub fn note(line: &str) {
+    // A note that nobody can read is no reason to lose the results.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// What a summary is printed on.
@@ -41,65 +46,112 @@ impl Paper {
     }
 }
 
-/// `--out`.
+/// `--out`, which can be written to.
 pub struct Folder {
     path: PathBuf,
-    /// The topmost folder that did not exist before: removed again if the run fails.
-    created: Option<PathBuf>,
 }
 
 impl Folder {
-    /// Creates the folder and makes sure that it can be written to, before hours are spent on what would go there.
-    pub fn open(path: &Path) -> Result<Self> {
-        let created = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).last();
-        let folder = Self { path: path.to_owned(), created: created.map(Path::to_owned) };
-        let unwritable = || format!("output folder cannot be written to ({}); choose another --out", path.display());
-        std::fs::create_dir_all(path).with_context(unwritable)?;
-        tempfile::tempfile_in(path).with_context(unwritable)?;
-        Ok(folder)
+    /// Makes sure that the folder can be written to, before hours are spent on what would go there. Leaves nothing behind: an
+    /// interrupted run then has nothing to take away.
+    pub fn check(path: &Path) -> Result<Self> {
+        let _made = Made::folder(path)?;
+        tempfile::tempfile_in(path).map_err(|error| unwritable(path, &error))?;
+        Ok(Self { path: path.to_owned() })
     }
 
-    /// Writes tables, charts and, when all else is there, the manifest.
-    pub fn write(mut self, run: &Run) -> Result<Vec<PathBuf>> {
-        let (tables, charts) = (self.path.join("tables"), self.path.join("charts"));
-        let mut written = Vec::new();
-        let (findings, model) = (&run.findings, &run.manifest.model.name);
-        for folder in [&tables, &charts] {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("output folder cannot be made ({})", folder.display()))?;
+    /// Writes tables, charts and the manifest: all of them, or, after a failure, none.
+    pub fn write(&self, run: &Run) -> Result<Vec<PathBuf>> {
+        let made = Made::folder(&self.path)?;
+        let staging = tempfile::Builder::new().prefix(".depthscope-").tempdir_in(&self.path);
+        let staging = staging.map_err(|error| unwritable(&self.path, &error))?;
+        let staged = stage(run, staging.path()).map_err(|error| self.without_staging(error))?;
+        let moved: Vec<(PathBuf, PathBuf)> = staged
+            .into_iter()
+            .filter_map(|from| Some((self.path.join(from.strip_prefix(staging.path()).ok()?), from)))
+            .collect();
+        for (to, _) in &moved {
+            let folder = to.parent().unwrap_or(&self.path);
+            std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
+            if to.is_dir() {
+                return Err(unwritable(to, &ErrorKind::IsADirectory.into()));
+            }
         }
-        if let Some(rows) = &findings.layers {
-            written.extend(tables::write(&tables::layers(rows)?, &tables, "layers")?);
-            written.extend(charts::variance::draw(rows, findings.growth.as_ref(), model).write(&charts, "variance")?);
+        for (to, from) in &moved {
+            std::fs::rename(from, to).map_err(|error| unwritable(to, &error))?;
         }
-        if let Some(rows) = &findings.angular {
-            written.extend(tables::write(&tables::angular(rows)?, &tables, "angular")?);
-            written.extend(charts::angular::draw(rows, Position::Last, model).write(&charts, "angular")?);
+        made.keep();
+        Ok(moved.into_iter().map(|(to, _)| to).collect())
+    }
+
+    /// What the system said, of the folder that the user knows.
+    fn without_staging(&self, error: anyhow::Error) -> anyhow::Error {
+        match error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()) {
+            Some(cause) => unwritable(&self.path, cause),
+            None => error,
         }
-        if let (Some(rows), Some(plan)) = (&findings.prune, &run.manifest.plan.measures.prune) {
-            written.extend(tables::write(&tables::prune(rows)?, &tables, "prune")?);
-            written.extend(charts::prune::draw(rows, plan.tolerance, model).write(&charts, "prune")?);
-        }
-        let manifest = self.path.join("manifest.json");
-        let text = serde_json::to_vec_pretty(&run.manifest)?;
-        write_atomically(&manifest, |file| file.write_all(&text))?;
-        written.push(manifest);
-        self.created = None;
-        Ok(written)
     }
 }
 
-impl Drop for Folder {
-    /// A failed run leaves no empty folder behind.
+fn unwritable(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    anyhow!("output cannot be written ({}: {error}); free space there, or choose another --out", path.display())
+}
+
+/// Writes all files of a run below `folder`.
+fn stage(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
+    let (tables, charts) = (folder.join("tables"), folder.join("charts"));
+    let (findings, model) = (&run.findings, &run.manifest.model.name);
+    let mut written = Vec::new();
+    if let Some(rows) = &findings.layers {
+        written.extend(tables::write(&tables::layers(rows)?, &tables, "layers")?);
+        written.extend(charts::variance::draw(rows, findings.growth.as_ref(), model).write(&charts, "variance")?);
+    }
+    if let Some(rows) = &findings.angular {
+        written.extend(tables::write(&tables::angular(rows)?, &tables, "angular")?);
+        written.extend(charts::angular::draw(rows, Position::Last, model).write(&charts, "angular")?);
+    }
+    if let (Some(rows), Some(plan)) = (&findings.prune, &run.manifest.plan.measures.prune) {
+        written.extend(tables::write(&tables::prune(rows)?, &tables, "prune")?);
+        written.extend(charts::prune::draw(rows, plan.tolerance, model).write(&charts, "prune")?);
+    }
+    // Last, so that a manifest stands for all the rest.
+    let manifest = folder.join("manifest.json");
+    let text = serde_json::to_vec_pretty(&run.manifest)?;
+    write_atomically(&manifest, |file| file.write_all(&text))?;
+    written.push(manifest);
+    Ok(written)
+}
+
+/// A folder that is there for now; what was made for it is removed again unless it is kept.
+struct Made<'a> {
+    path: &'a Path,
+    /// The topmost folder that did not exist before.
+    top: Option<PathBuf>,
+}
+
+impl<'a> Made<'a> {
+    fn folder(path: &'a Path) -> Result<Self> {
+        let absent = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made = Self { path, top: path.ancestors().take_while(absent).last().map(Path::to_owned) };
+        std::fs::create_dir_all(path).map_err(|error| unwritable(path, &error))?;
+        Ok(made)
+    }
+
+    fn keep(mut self) {
+        self.top = None;
+    }
+}
+
+impl Drop for Made<'_> {
     fn drop(&mut self) {
-        if let Some(top) = &self.created {
-            let mut folder = Some(self.path.as_path());
-            while let Some(path) = folder.filter(|path| path.starts_with(top)) {
-                // Only empty folders go; what somebody put there in the meantime stays.
-                if std::fs::remove_dir(path).is_err() {
-                    break;
-                }
-                folder = path.parent();
+        let Some(top) = &self.top else { return };
+        // Only empty folders go; what somebody put there in the meantime stays.
+        for name in ["tables", "charts"] {
+            let _ = std::fs::remove_dir(self.path.join(name));
+        }
+        for folder in self.path.ancestors().take_while(|folder| folder.starts_with(top)) {
+            if std::fs::remove_dir(folder).is_err() && folder.exists() {
+                break;
             }
         }
     }

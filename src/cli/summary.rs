@@ -99,6 +99,7 @@ fn wrapped(paragraph: &str) -> String {
     let mut lines = String::new();
     let mut width = 0;
     for word in paragraph.split(' ') {
+        let word = shortened(word);
         let length = word.chars().count();
         if width > 0 && width + 1 + length > PROSE {
             lines.push('\n');
@@ -107,11 +108,19 @@ fn wrapped(paragraph: &str) -> String {
             lines.push(' ');
             width += 1;
         }
-        lines.push_str(word);
+        lines.push_str(&word);
         width += length;
     }
     lines.push('\n');
     lines
+}
+
+/// A path longer than a line is known by its end.
+fn shortened(word: &str) -> String {
+    match word.chars().count().checked_sub(PROSE) {
+        None | Some(0) => word.to_owned(),
+        Some(excess) => std::iter::once('…').chain(word.chars().skip(excess + 1)).collect(),
+    }
 }
 
 #[cfg(test)]

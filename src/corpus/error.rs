@@ -141,7 +141,7 @@ pub enum CorpusError {
     /// A token that the model does not have.
     #[error(
         "token id is outside the vocabulary (sequence {sequence}, position {position}: id {id}, vocabulary {vocab}); \
-         use token ids of this model's tokenizer"
+         use this model's own tokenizer"
     )]
     OutsideVocabulary {
         /// 0-based sequence.

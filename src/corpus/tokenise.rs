@@ -176,7 +176,7 @@ impl Sequencer {
         match self.cut.packing {
             Packing::Packed => self.cut.samples.saturating_mul(self.cut.seq_len) - self.stream.len(),
             // One more, to know whether something was cut off.
-            Packing::PerDocument => self.cut.seq_len + 1,
+            Packing::PerDocument => self.cut.seq_len.saturating_add(1),
         }
     }
 

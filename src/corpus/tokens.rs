@@ -137,8 +137,8 @@ mod tests {
         assert!(check_vocab(&[vec![0, 511]], 512).is_ok());
         assert_eq!(
             check_vocab(&[vec![1], vec![5, 512]], 512).unwrap_err().to_string(),
-            "token id is outside the vocabulary (sequence 1, position 1: id 512, vocabulary 512); use token ids of this \
-             model's tokenizer"
+            "token id is outside the vocabulary (sequence 1, position 1: id 512, vocabulary 512); use this model's own \
+             tokenizer"
         );
     }
 }

@@ -48,12 +48,15 @@ type Terms = [f64; 5];
 /// The table: four rows a removal.
 #[must_use]
 pub fn rows(model: &str, removals: &[Removal], scores: &NextTokenScores, seed: u64) -> Vec<PruneRow> {
-    let bootstrap = Bootstrap::new(scores.full.len(), seed);
+    // A sequence of one token predicts nothing: it is no unit, and a resample of nothing else would have no mean.
+    let predicts = |score: &&SequenceScore| score.tokens > 0;
+    let bootstrap = Bootstrap::new(scores.full.iter().filter(predicts).count(), seed);
     removals
         .iter()
         .zip(&scores.removals)
         .flat_map(|(removal, pruned)| {
-            let terms: Vec<Terms> = scores.full.iter().zip(pruned).map(terms).collect();
+            let terms: Vec<Terms> =
+                scores.full.iter().zip(pruned).filter(|(full, _)| predicts(full)).map(terms).collect();
             METRICS.map(|metric| row(model, removal, metric, &terms, &bootstrap))
         })
         .collect()
@@ -118,6 +121,18 @@ mod tests {
         assert_eq!((rows[2].baseline, rows[2].pruned), (0.0, 0.5));
         assert_eq!((rows[3].baseline, rows[3].pruned, rows[3].delta), (1.0, 0.3, -0.7));
         assert!(rows.iter().all(|row| row.ci_low.unwrap() <= row.delta && row.delta <= row.ci_high.unwrap()));
+    }
+
+    #[test]
+    fn a_sequence_that_predicts_nothing_changes_no_interval() {
+        let full = vec![score(2.0, 0.0, 1, 1), score(9.0, 0.0, 9, 9)];
+        let pruned = vec![score(4.0, 0.5, 0, 1), score(18.0, 4.5, 3, 9)];
+        let removal = removals(1, 1, &[Part::Block]);
+        let without = NextTokenScores { full, removals: vec![pruned] };
+        let mut with = without.clone();
+        with.full.insert(1, SequenceScore::default());
+        with.removals[0].insert(1, SequenceScore::default());
+        assert_eq!(rows("m", &removal, &with, 7), rows("m", &removal, &without, 7));
     }
 
     #[test]

@@ -60,6 +60,11 @@ pub enum FeedForwardConfig {
     },
 }
 
+/// Wider than any model: below it no product of sizes overflows.
+const WIDEST: usize = 1 << 20;
+/// More tokens than ids can tell apart.
+const LARGEST_VOCAB: usize = 1 << 32;
+
 impl DecoderConfig {
     /// Name of every tensor that the model is made of. A checkpoint may hold others, which nothing reads.
     #[must_use]
@@ -69,27 +74,34 @@ impl DecoderConfig {
 
     /// Refuses numbers that make no model, naming the field.
     pub(super) fn checked(self) -> Result<Self, ModelError> {
-        let positive =
-            [("vocab_size", self.vocab), ("hidden_size", self.hidden), ("num_hidden_layers", self.blocks.len())];
-        for (field, value) in positive {
-            require(value > 0, field, || "must not be 0".to_owned())?;
-        }
+        size("vocab_size", self.vocab, LARGEST_VOCAB)?;
+        size("hidden_size", self.hidden, WIDEST)?;
+        size("num_hidden_layers", self.blocks.len(), usize::MAX)?;
+        size("max_position_embeddings", self.context, usize::MAX)?;
+        require(self.norm_eps >= 0.0, "rms_norm_eps", || format!("{} is negative", self.norm_eps))?;
+        self.rope.checked().or_else(|(field, problem)| require(false, field, || problem))?;
         for block in &self.blocks {
             let AttentionShape { heads, kv_heads, head_dim, window } = block.attention.shape;
-            require(heads > 0, "num_attention_heads", || "must not be 0".to_owned())?;
-            require(kv_heads > 0, "num_key_value_heads", || "must not be 0".to_owned())?;
+            size("num_attention_heads", heads, WIDEST)?;
+            size("num_key_value_heads", kv_heads, WIDEST)?;
             require(heads.is_multiple_of(kv_heads), "num_key_value_heads", || {
                 format!("{kv_heads} does not divide the {heads} attention heads")
             })?;
             require(head_dim > 0 && head_dim.is_multiple_of(2), "head_dim", || {
                 format!("{head_dim} is not a positive even number")
             })?;
+            size("head_dim", head_dim, WIDEST / heads)?;
             require(window != Some(0), "sliding_window", || "must not be 0".to_owned())?;
             let FeedForwardConfig::Gated { intermediate, .. } = block.feed_forward;
-            require(intermediate > 0, "intermediate_size", || "must not be 0".to_owned())?;
+            size("intermediate_size", intermediate, WIDEST)?;
         }
         Ok(self)
     }
+}
+
+fn size(field: &str, value: usize, most: usize) -> Result<(), ModelError> {
+    require(value > 0, field, || "must not be 0".to_owned())?;
+    require(value <= most, field, || format!("{value} is more than any model has"))
 }
 
 fn require(holds: bool, field: &str, problem: impl FnOnce() -> String) -> Result<(), ModelError> {

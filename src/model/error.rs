@@ -49,8 +49,14 @@ pub enum ModelError {
     #[error(transparent)]
     Tensors(#[from] TensorsError),
     /// The tensor library or the device.
-    #[error("tensor operation failed ({0}); if the device is out of memory, lower --memory or --seq-len")]
+    #[error("tensor operation failed ({}); if the device is out of memory, lower --memory or --seq-len", first_line(.0))]
     Device(#[from] candle_core::Error),
+}
+
+/// What candle says, without the backtrace that it appends.
+#[must_use]
+pub fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// Every difference between the tensors that a configuration asks for and those that a checkpoint has.

@@ -13,7 +13,7 @@ mod preflight;
 pub use block::{Block, BranchKind};
 pub use config::{AttentionConfig, BlockConfig, DecoderConfig, FeedForwardConfig};
 pub use decoder::{Decoder, Residency, parameters};
-pub use error::{ModelError, PreflightReport};
+pub use error::{ModelError, PreflightReport, first_line};
 pub use placement::{BranchForm, Placement};
 
 use std::sync::Arc;

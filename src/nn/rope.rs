@@ -56,6 +56,22 @@ pub struct Rope {
 }
 
 impl Rope {
+    /// Refuses numbers that make no rotation: the field in `config.json`, and what is wrong with it.
+    ///
+    /// # Errors
+    /// A base that is not positive, a blend between frequencies in the wrong order.
+    pub fn checked(&self) -> std::result::Result<(), (&'static str, String)> {
+        if !(self.theta > 0.0 && self.theta.is_finite()) {
+            return Err(("rope_theta", format!("{} is not a positive number", self.theta)));
+        }
+        match self.scaling {
+            RopeScaling::Llama3 { low_frequency_factor: low, high_frequency_factor: high, .. } if low >= high => {
+                Err(("low_freq_factor", format!("{low} is not below high_freq_factor {high}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Tables for positions `0..positions`. Angles are computed in f64 and stored in f32, never in bf16.
     ///
     /// # Errors

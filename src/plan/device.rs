@@ -7,7 +7,7 @@ use safetensors::Dtype;
 use serde::{Serialize, Serializer};
 
 use super::RunError;
-use crate::source::TensorFiles;
+use crate::{model::first_line, source::TensorFiles};
 
 /// `--device`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl DeviceChoice {
     /// The build cannot use it, or it is not there.
     pub fn open(self) -> Result<Device, RunError> {
         let unavailable =
-            |error: candle_core::Error| RunError::Device { device: self.to_string(), problem: short(&error) };
+            |error: candle_core::Error| RunError::Device { device: self.to_string(), problem: first_line(&error) };
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Cuda(index) => Device::new_cuda(index).map_err(unavailable),
@@ -73,11 +73,6 @@ impl DeviceChoice {
             Self::Auto => Ok(Device::new_cuda(0).or_else(|_| Device::new_metal(0)).unwrap_or(Device::Cpu)),
         }
     }
-}
-
-/// candle appends a backtrace to its errors.
-fn short(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// The name of an opened device.

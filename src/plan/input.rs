@@ -111,7 +111,7 @@ impl Input {
 }
 
 fn built_in(seed: u64, tokenizer: &Tokenizer, cut: &Cut) -> Result<Sequences, CorpusError> {
-    let stories = corpus::builtin::stories(HELD_OUT_SEED + seed).map(|story| Ok(story.text));
+    let stories = corpus::builtin::stories(HELD_OUT_SEED.wrapping_add(seed)).map(|story| Ok(story.text));
     corpus::tokenise(stories, tokenizer, cut)
 }
 

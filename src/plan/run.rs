@@ -126,7 +126,9 @@ fn check(plan: &Plan, config: &DecoderConfig, sequences: &Sequences, warn: &mut 
     if longest > context {
         warn.push(Warning::BeyondContext { longest, context });
     }
-    if count == 1 {
+    let single = sequences.ids.iter().filter(|ids| ids.len() == 1).count();
+    let units = if plan.measures.prune.is_some() { count - single } else { count };
+    if units == 1 {
         warn.push(Warning::OneSequence);
     }
     let Some(PrunePlan { window, .. }) = plan.measures.prune else { return Ok(()) };
@@ -134,7 +136,7 @@ fn check(plan: &Plan, config: &DecoderConfig, sequences: &Sequences, warn: &mut 
     if window > layers {
         return Err(RunError::WindowTooLong { window, layers });
     }
-    match sequences.ids.iter().filter(|ids| ids.len() == 1).count() {
+    match single {
         0 => {}
         single if single == count => return Err(RunError::NothingToPredict { sequences: count }),
         single => warn.push(Warning::SingleTokens { count: single, sequences: count }),

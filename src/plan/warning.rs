@@ -10,7 +10,7 @@ use crate::source::hub::Origin;
 pub enum Warning {
     /// Positions that the model was not trained for.
     #[error(
-        "sequences are longer than the model's context ({longest} > {context} tokens); use --seq-len {context} or less"
+        "sequences are longer than the model's context ({longest} > {context} tokens); keep them within it, with --seq-len {context}"
     )]
     BeyondContext {
         /// Longest sequence.

@@ -18,7 +18,7 @@ pub use tensors::{FileDigest, TensorFiles, TensorInfo, TensorsError, hex};
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The folder does not exist.
-    #[error("model folder does not exist ({}); give an existing folder or a Hub id such as org/name", folder.display())]
+    #[error("model folder {} ({}); give an existing folder, or a Hub id such as org/name", no_folder(folder), folder.display())]
     NoFolder {
         /// The folder.
         folder: PathBuf,
@@ -65,7 +65,7 @@ pub enum SourceError {
         pickled: Option<PathBuf>,
     },
     /// No embedded model of that name.
-    #[error("embedded model is unknown (embedded:{name}); there are: {}", EmbeddedModel::NAMES.join(", "))]
+    #[error("embedded model is unknown ({name:?}); choose one of: embedded:{}", EmbeddedModel::NAMES.join(", embedded:"))]
     UnknownEmbedded {
         /// The name.
         name: String,
@@ -90,6 +90,10 @@ pub enum SourceError {
     /// The Hub.
     #[error(transparent)]
     Hub(#[from] hub::HubError),
+}
+
+fn no_folder(path: &Path) -> &'static str {
+    if path.exists() { "is a file" } else { "does not exist" }
 }
 
 fn pickled_note(pickled: Option<&Path>) -> String {

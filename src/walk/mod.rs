@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Tensor};
 
-use crate::model::{LayeredModel, ModelError};
+use crate::model::{LayeredModel, ModelError, first_line};
 use lanes::{Lane, Segment, notify};
 use next_token::Scorer;
 
@@ -32,7 +32,7 @@ pub enum WalkError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The tensor library or the device.
-    #[error(transparent)]
+    #[error("tensor operation failed ({}); if the device is out of memory, lower --memory or --seq-len", first_line(.0))]
     Device(#[from] candle_core::Error),
     /// A token that the model does not know.
     #[error(
@@ -55,16 +55,29 @@ pub enum WalkError {
         sequence: usize,
     },
     /// NaN or infinity in the stream.
-    #[error(
-        "hidden state is not finite (first after layer {layer}); the weights overflow in this data type: try --dtype f32"
-    )]
+    #[error("hidden state is not finite (first after layer {layer}, in {}); {}", dtype.as_str(), remedy(*dtype))]
     NonFinite {
         /// The first layer whose output has one.
         layer: usize,
+        /// What was computed in.
+        dtype: DType,
+    },
+    /// NaN or infinity after the last layer.
+    #[error("logits are not finite (all hidden states are; computed in {}); {}", dtype.as_str(), remedy(*dtype))]
+    NonFiniteLogits {
+        /// What was computed in.
+        dtype: DType,
     },
     /// The user wants to stop.
     #[error("interrupted; nothing was written")]
     Interrupted,
+}
+
+fn remedy(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "the checkpoint is damaged or was trained to divergence: use another",
+        _ => "the weights overflow in this type: use --dtype f32",
+    }
 }
 
 /// What a walk is told from outside and tells to outside.
@@ -226,10 +239,12 @@ impl Pass<'_> {
             }
             observers.iter_mut().try_for_each(|observer| observer.finish(batch))?;
         }
-        match unembed.filter(|_| scored) {
-            Some(unembed) => Scorer::new(segments, &unembed)?.run(&unembed, self.removals, &self.walk.watch, scores),
-            None => Ok(()),
-        }
+        let Some(unembed) = unembed.filter(|_| scored) else { return Ok(()) };
+        let dtype = segments.first().map_or(DType::F32, |segment| segment.lanes[0].state.dtype());
+        Scorer::new(segments, &unembed)?.run(&unembed, self.removals, &self.walk.watch, scores)?;
+        // The hidden states were finite; a head that overflows shows itself only here.
+        let finite = scores.full.iter().all(|score| score.nll.is_finite());
+        if finite { Ok(()) } else { Err(WalkError::NonFiniteLogits { dtype }) }
     }
 }
 
@@ -237,5 +252,5 @@ impl Pass<'_> {
 fn check_finite(state: &Tensor, layer: usize) -> Result<(), WalkError> {
     // NaN and infinity both survive a sum of absolute values; they need not survive a maximum.
     let sum = state.to_dtype(DType::F32)?.abs()?.sum_all()?.to_scalar::<f32>()?;
-    if sum.is_finite() { Ok(()) } else { Err(WalkError::NonFinite { layer }) }
+    if sum.is_finite() { Ok(()) } else { Err(WalkError::NonFinite { layer, dtype: state.dtype() }) }
 }

@@ -212,10 +212,12 @@ impl RowBlock {
 
     fn add_to(&self, removals: &[usize], scores: &mut NextTokenScores) {
         let full = &self.running[0];
+        // Where the removals are spread over several passes, each walks the full model too; it counts once.
+        let first_pass = removals.first().is_none_or(|&removal| removal == 0);
         for (lane, routes) in self.running.iter().zip(&self.routes) {
             for ((row, full), &sequence) in lane.iter().zip(full).zip(&self.sequences) {
                 let kl = row.cross / full.sum - full.log_sum() + row.log_sum();
-                for &route in routes {
+                for &route in routes.iter().filter(|&&route| route > 0 || first_pass) {
                     let score = match route {
                         0 => &mut scores.full[sequence],
                         route => &mut scores.removals[removals[route - 1]][sequence],

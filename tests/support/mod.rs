@@ -10,6 +10,7 @@ use depthscope::{
     walk::{Batch, Budget, Ending, NextTokenScores, Observer, Route, Site, Walk, WalkError, Watch},
 };
 
+pub mod program;
 pub mod random_model;
 
 /// The folder of a parity fixture.

@@ -59,14 +59,16 @@ pub fn cheapest(best: &[AngularRow]) -> String {
     let layers = best.len();
     let spans = [1, 2, 4, 8, 16, 32];
     let windows =
-        spans.into_iter().filter(|&span| span <= layers / 2).filter_map(|span| best.get(span - 1)).map(|row| {
-            let last = row.start + row.span - 1;
-            if row.span == 1 {
-                format!("layer {} ({})", row.start, short(row.distance))
-            } else {
-                format!("layers {}–{last} ({})", row.start, short(row.distance))
-            }
-        });
+        spans.into_iter().filter(|&span| span == 1 || span <= layers / 2).filter_map(|span| best.get(span - 1)).map(
+            |row| {
+                let last = row.start + row.span - 1;
+                if row.span == 1 {
+                    format!("layer {} ({})", row.start, short(row.distance))
+                } else {
+                    format!("layers {}–{last} ({})", row.start, short(row.distance))
+                }
+            },
+        );
     format!("Smallest angular distance at the last token: {}.", windows.collect::<Vec<_>>().join(", "))
 }
 

@@ -51,11 +51,11 @@ impl Fields {
             "max_position_embeddings",
         ] {
             if config[field].as_u64().is_none() {
-                return Err(bad(field, format!("{} is not a whole number of at least 0", config[field])));
+                return Err(bad(field, is_not(&config[field], "a whole number of at least 0")));
             }
         }
         if config["rms_norm_eps"].as_f64().is_none() {
-            return Err(bad("rms_norm_eps", format!("{} is not a number", config["rms_norm_eps"])));
+            return Err(bad("rms_norm_eps", is_not(&config["rms_norm_eps"], "a number")));
         }
         let fields: Self =
             serde_json::from_value(config.clone()).map_err(|error| bad("config.json", error.to_string()))?;
@@ -154,6 +154,10 @@ impl Fields {
         }
         Ok(Rope { theta, head_dim: self.head_dim()?, scaling })
     }
+}
+
+fn is_not(value: &Value, wanted: &str) -> String {
+    if value.is_null() { "is missing".to_owned() } else { format!("{value} is not {wanted}") }
 }
 
 fn bad(field: &str, problem: String) -> ModelError {

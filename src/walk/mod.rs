@@ -138,8 +138,6 @@ impl Walk<'_> {
         let mut done = 0.0;
         for (first, removals) in batches.iter().enumerate() {
             let mut nobody: [&mut dyn Observer; 0] = [];
-            // The full model runs along with every batch of routes; what counts is one of its runs.
-            scores.full.fill(SequenceScore::default());
             for chunk in &passes.chunks {
                 let observers: &mut [&mut dyn Observer] = if first == 0 { &mut *observers } else { &mut nobody };
                 let pass = Pass { walk: self, removals, done, total };

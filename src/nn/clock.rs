@@ -40,6 +40,18 @@ pub struct Seconds {
     pub load: f64,
 }
 
+impl Seconds {
+    /// What has been booked after `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            products: self.products - earlier.products,
+            attention: self.attention - earlier.attention,
+            load: self.load - earlier.load,
+        }
+    }
+}
+
 /// What has been booked so far, over all threads.
 #[must_use]
 pub fn seconds() -> Seconds {

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! RAYON_NUM_THREADS=2 cargo bench --bench sweep                      every measurement, on 12 and on 24 layers
+//! cargo bench --bench sweep -- LAYERS                                the same on that many
 //! cargo bench --bench sweep -- write DIR LAYERS                      a checkpoint of random weights and tokens.json
+//! cargo bench --bench sweep -- write-large DIR                       one of 2 GiB, for memory.sh
 //! cargo bench --bench sweep -- run DIR                               one timed sweep as JSON, for compare.sh
 //! ```
 //!
@@ -32,7 +34,8 @@ use depthscope::{
 use random_model::Shape;
 use support::{Samples, interleaved, open, tokens, walk};
 
-const ROUNDS: usize = 7;
+/// Unless the environment says otherwise.
+const ROUNDS: usize = 5;
 const SEQUENCES: usize = 4;
 const LENGTH: usize = 256;
 
@@ -40,21 +43,25 @@ fn shape(layers: usize) -> Shape {
     Shape { layers, hidden: 768, intermediate: 2048, heads: 12, kv_heads: 12, vocab: 32_000 }
 }
 
+/// 542 million parameters: 2.02 GiB in f32.
+const LARGE: Shape = Shape { layers: 8, hidden: 2048, intermediate: 5632, heads: 16, kv_heads: 16, vocab: 32_000 };
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => [12, 24].into_iter().for_each(measure),
         [layers] if layers.parse::<usize>().is_ok() => measure(layers.parse().unwrap()),
-        ["write", folder, layers] => write(Path::new(folder), layers.parse().unwrap()),
+        ["write", folder, layers] => write(Path::new(folder), shape(layers.parse().unwrap()), SEQUENCES),
+        ["write-large", folder] => write(Path::new(folder), LARGE, 8 * SEQUENCES),
         ["run", folder] => run(Path::new(folder)),
         _ => panic!("arguments are not understood ({arguments:?}); see the head of benches/sweep.rs"),
     }
 }
 
-fn write(folder: &Path, layers: usize) {
+fn write(folder: &Path, shape: Shape, sequences: usize) {
     std::fs::create_dir_all(folder).unwrap();
-    random_model::write(folder, shape(layers), 1, &|_, _| ());
-    let sequences = random_model::sequences(&[LENGTH; SEQUENCES], shape(layers).vocab, 2);
+    random_model::write(folder, shape, 1, &|_, _| ());
+    let sequences = random_model::sequences(&vec![LENGTH; sequences], shape.vocab, 2);
     std::fs::write(folder.join("tokens.json"), serde_json::to_string(&sequences).unwrap()).unwrap();
 }
 
@@ -81,8 +88,9 @@ fn losses(scores: &NextTokenScores) -> (f64, Vec<f64>) {
 }
 
 fn measure(layers: usize) {
+    let rounds = std::env::var("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), layers);
+    write(folder.path(), shape(layers), SEQUENCES);
     let (model, sequences) = (open(folder.path()), tokens(folder.path()));
     let products = products(layers);
     let plain: Vec<Plain> = products.iter().map(Plain::new).collect();
@@ -114,7 +122,7 @@ fn measure(layers: usize) {
     let share = |of: fn(&clock::Seconds) -> f64| Samples::new(parts.iter().map(|(wall, spent)| of(spent) / wall));
     let rate = Samples::new(parts.iter().map(|(_, spent)| flops / spent.products / 1e9));
     let plain_rate = Samples::new(plain_seconds.iter().map(|seconds: &f64| flops / seconds / 1e9));
-    println!("{layers} layers, {} threads, {ROUNDS} rounds: median (least to most)", rayon::current_num_threads());
+    println!("{layers} layers, {} threads, {rounds} rounds: median (least to most)", rayon::current_num_threads());
     println!("  shared sweep                {sweep:.3} s");
     println!("  one removal at a time       {single:.3} s");
     println!("  everything (scan)           {scan:.3} s");

@@ -41,7 +41,7 @@ pub fn walk(
         bytes: 4 << 30,
         element_bytes: 4,
         kept_streams: Angular::kept_streams(model.shape().layers),
-        group_tokens: std::env::var("GROUP").map_or(2048, |g| g.parse().unwrap()),
+        group_tokens: 2048,
         residency: Residency::Resident,
     };
     walk_within(model, sequences, removals, ending, budget, observers)

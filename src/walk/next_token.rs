@@ -191,15 +191,16 @@ impl RowBlock {
             let targets: Vec<u32> = self.targets.iter().copied().cycle().take(rows * group.lanes.len()).collect();
             let target_logits = pick(&logits, &targets, &tile)?;
             // The first group is the full model alone.
-            let (full, scales) = match &reference {
-                Some(reference) => reference,
+            let (partials, scales) = match &reference {
+                Some((full, scales)) => (reduce(&logits, full)?, scales),
                 None => {
-                    let full = FullTile::new(&logits)?;
-                    let scales = full.max.iter().zip(&self.running[0]).map(|(&max, row)| row.scales(max)).collect();
-                    reference.insert((full, scales))
+                    let (partials, full) = FullTile::new(logits.clone())?;
+                    let scales =
+                        partials.iter().zip(&self.running[0]).map(|(tile, row)| row.scales(tile.max)).collect();
+                    (partials, &reference.insert((full, scales)).1)
                 }
             };
-            for (index, partial) in reduce(&logits, full)?.into_iter().enumerate() {
+            for (index, partial) in partials.into_iter().enumerate() {
                 let row = &mut self.running[group.lanes.start + index / rows][index % rows];
                 row.merge(partial, tile.start as u32, scales[index % rows]);
                 if let Some(target) = target_logits[index] {
@@ -237,26 +238,26 @@ impl RowBlock {
 struct FullTile {
     /// `[rows, columns]`.
     logits: Tensor,
-    /// Each row's largest logit.
-    max: Vec<f32>,
-    /// e^{z − max}.
+    /// e^{z − max}, max being the row's largest logit.
     weights: Tensor,
 }
 
 impl FullTile {
-    fn new(logits: &Tensor) -> candle_core::Result<Self> {
+    /// And its own sums; it does not differ from itself.
+    fn new(logits: Tensor) -> candle_core::Result<(Vec<Partial>, Self)> {
         if !logits.device().is_cpu() {
-            let max = logits.max_keepdim(D::Minus1)?;
-            let weights = logits.broadcast_sub(&max)?.exp()?;
-            return Ok(Self { logits: logits.clone(), max: max.squeeze(1)?.to_vec1()?, weights });
+            let weights = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
+            let full = Self { logits, weights };
+            return Ok((reduce_composed(&full.logits, &full)?, full));
         }
         let (rows, width) = logits.dims2()?;
         let mut weights = vec![0f32; rows * width];
-        let max = with_f32(logits, |z| {
+        let partials = with_f32(&logits, |z| {
             let rows = weights.par_chunks_mut(width).zip(z.par_chunks(width));
-            Ok(rows.map(|(weights, z)| exponentials(weights, z)).collect())
+            Ok(rows.map(|(weights, z)| row(weights, z, None)).collect())
         })?;
-        Ok(Self { logits: logits.clone(), max, weights: Tensor::from_vec(weights, (rows, width), logits.device())? })
+        let weights = Tensor::from_vec(weights, (rows, width), logits.device())?;
+        Ok((partials, Self { logits, weights }))
     }
 }
 
@@ -281,7 +282,7 @@ fn reduce_on_cpu(logits: &Tensor, full: &FullTile) -> candle_core::Result<Vec<Pa
             with_f32(&full.weights, |weights| {
                 let of_row = |scratch: &mut Vec<f32>, (index, z): (usize, &[f32])| {
                     let reference = index % rows * width..(index % rows + 1) * width;
-                    row(scratch, z, &full_z[reference.clone()], &weights[reference])
+                    row(scratch, z, Some((&full_z[reference.clone()], &weights[reference])))
                 };
                 Ok(z.par_chunks(width).enumerate().map_init(|| vec![0f32; width], of_row).collect())
             })
@@ -289,34 +290,25 @@ fn reduce_on_cpu(logits: &Tensor, full: &FullTile) -> candle_core::Result<Vec<Pa
     })
 }
 
-/// `weights[i] = e^{z[i] − max}`; returns the largest.
-fn exponentials(weights: &mut [f32], z: &[f32]) -> f32 {
+/// One row's sums; leaves e^{z − max} in `scratch`. `full` is the full model's row and its weights, if `z` is not that itself.
+fn row(scratch: &mut [f32], z: &[f32], full: Option<(&[f32], &[f32])>) -> Partial {
     simd::vectorised(
         #[inline(always)]
         || {
             let max = simd::max(z);
-            simd::exp_of(weights, z, max, 1.0);
-            max
-        },
-    )
-}
-
-fn row(scratch: &mut [f32], z: &[f32], full: &[f32], weights: &[f32]) -> Partial {
-    let max = exponentials(scratch, z);
-    simd::vectorised(
-        #[inline(always)]
-        || Partial {
-            max,
-            best: simd::position(z, max) as u32,
-            sum: simd::sum_by(scratch, |x| x),
-            cross: simd::weighted_difference(weights, full, z),
+            simd::exp_of(scratch, z, max, 1.0);
+            let cross = match full {
+                Some((full, weights)) => simd::weighted_difference(weights, full, z),
+                None => 0.0,
+            };
+            Partial { max, best: simd::position(z, max) as u32, sum: simd::sum_by(scratch, |x| x), cross }
         },
     )
 }
 
 /// The same by tensor operations, for devices without a kernel of ours.
 fn reduce_composed(logits: &Tensor, full: &FullTile) -> candle_core::Result<Vec<Partial>> {
-    let rows = full.max.len();
+    let rows = full.logits.dim(0)?;
     let max = logits.max_keepdim(D::Minus1)?;
     let sum: Vec<f32> = logits.broadcast_sub(&max)?.exp()?.sum(D::Minus1)?.to_vec1()?;
     let best: Vec<u32> = logits.argmax(D::Minus1)?.to_vec1()?;
@@ -344,7 +336,7 @@ mod tests {
     #[test]
     fn kernel_and_composed_reduction_agree() {
         let (full, pruned) = (logits(3, 101, 0.0), logits(6, 101, 1.0));
-        let full = FullTile::new(&full).unwrap();
+        let (_, full) = FullTile::new(full).unwrap();
         let kernel = reduce_on_cpu(&pruned, &full).unwrap();
         let composed = reduce_composed(&pruned, &full).unwrap();
         for (a, b) in kernel.iter().zip(&composed) {
@@ -361,9 +353,9 @@ mod tests {
         let (mut a, mut b) = (START, START);
         for first in [0, 16, 32, 48] {
             let tile = |logits: &Tensor| logits.narrow(1, first, 16).unwrap().contiguous().unwrap();
-            let reference = FullTile::new(&tile(&full)).unwrap();
-            let scale = a.scales(reference.max[0]);
-            a.merge(reduce(&reference.logits, &reference).unwrap()[0], first as u32, scale);
+            let (of_full, reference) = FullTile::new(tile(&full)).unwrap();
+            let scale = a.scales(of_full[0].max);
+            a.merge(of_full[0], first as u32, scale);
             b.merge(reduce(&tile(&pruned), &reference).unwrap()[0], first as u32, scale);
         }
         let (full, pruned) = (exact(&full), exact(&pruned));

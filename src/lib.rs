@@ -24,4 +24,5 @@ pub mod rng;
 pub mod rows;
 pub mod source;
 pub mod tables;
+pub mod verify;
 pub mod walk;

@@ -9,7 +9,8 @@ use crate::{
     corpus::Packing,
     plan::{
         DEFAULT_MODEL, DEFAULT_SAMPLES, DEFAULT_SEED, DEFAULT_SEQ_LEN, DEFAULT_TEXT_FIELD, DEFAULT_TOLERANCE,
-        DeviceChoice, DtypeChoice, Input, MemorySize, PrunePlan, TextSource,
+        DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, DeviceChoice, DtypeChoice, Input, MemorySize, PrunePlan,
+        TextSource,
     },
     rows::Part,
 };
@@ -42,6 +43,8 @@ pub enum Verb {
     Angular(Box<MeasureArgs>),
     /// Measure variance and relative size of what each block adds
     Variance(Box<MeasureArgs>),
+    /// Compare logits with candle-transformers' own implementation of the model; exit 1 if they differ
+    Verify(Box<VerifyArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -77,6 +80,37 @@ pub struct MeasureArgs {
     #[arg(long, short)]
     pub quiet: bool,
     /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Hub id (`org/name`, `org/name@revision`), local folder, or `embedded:NAME`
+    #[arg(long, value_name = "MODEL", default_value = DEFAULT_MODEL)]
+    pub model: String,
+    /// Token ids to compare on: the first of a JSON list of lists [default: drawn at random]
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// How many tokens are drawn
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_VERIFY_LENGTH, value_parser = positive, conflicts_with = "tokens")]
+    pub length: usize,
+    /// Largest absolute difference of a logit that passes
+    #[arg(long, value_name = "X", default_value_t = DEFAULT_VERIFY_TOLERANCE)]
+    pub tolerance: f64,
+    /// `auto`, `cpu`, `cuda:N` or `metal`
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// `f32`, `bf16`, `f16` or `auto`; in half types even two correct programs differ visibly
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub dtype: DtypeChoice,
+    /// Seed of the tokens
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED)]
+    pub seed: u64,
+    /// Print nothing but errors (and the document of `--format json`)
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// How the result is printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 }

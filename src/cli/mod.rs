@@ -7,6 +7,7 @@ mod measure;
 mod output;
 mod progress;
 mod summary;
+mod verify;
 
 use std::{
     io::{ErrorKind, Write},
@@ -20,7 +21,6 @@ use args::{Cli, Verb};
 /// Done.
 const DONE: u8 = 0;
 /// A requested check failed.
-#[allow(dead_code, reason = "for `verify`")]
 const CHECK_FAILED: u8 = 1;
 /// The run failed.
 const FAILED: u8 = 2;
@@ -36,6 +36,7 @@ pub fn main() -> ExitCode {
         Verb::Prune(args) => measure::run(&args, measure::Which::Prune),
         Verb::Angular(args) => measure::run(&args, measure::Which::Angular),
         Verb::Variance(args) => measure::run(&args, measure::Which::Variance),
+        Verb::Verify(args) => verify::run(&args),
         Verb::Completions { shell } => completions::run(shell),
     };
     ExitCode::from(result.unwrap_or_else(|error| report(&error)))

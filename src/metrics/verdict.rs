@@ -21,6 +21,10 @@ pub enum Finding {
 pub struct Verdict {
     /// Relative increase of the NLL that is tolerated.
     pub tolerance: f64,
+    /// Number of ineffective layers.
+    pub ineffective: usize,
+    /// Those among the deeper half, layers ⌈L/2⌉ to L − 1.
+    pub ineffective_in_deeper_half: usize,
     /// By layer.
     pub findings: Vec<Finding>,
 }
@@ -32,26 +36,34 @@ impl Verdict {
         let single =
             |row: &&PruneRow| row.part == Part::Block && row.first == row.last && row.metric == PruneMetric::Nll;
         let findings: Vec<Finding> = rows.iter().filter(single).map(|row| finding(row, tolerance)).collect();
-        (!findings.is_empty()).then_some(Self { tolerance, findings })
+        let ineffective = |findings: &[Finding]| count(findings, Finding::Ineffective);
+        (!findings.is_empty()).then(|| Self {
+            tolerance,
+            ineffective: ineffective(&findings),
+            ineffective_in_deeper_half: ineffective(deeper_half(&findings)),
+            findings,
+        })
     }
 
-    /// Number of layers with this finding.
+    /// Layers that the interval leaves undecided: in all, and in the deeper half.
     #[must_use]
-    pub fn count(&self, finding: Finding) -> usize {
-        self.findings.iter().filter(|&&other| other == finding).count()
-    }
-
-    /// The same in the deeper half: layers ⌈L/2⌉ to L − 1.
-    #[must_use]
-    pub fn count_in_deeper_half(&self, finding: Finding) -> usize {
-        self.deeper_half().iter().filter(|&&other| other == finding).count()
+    pub fn undecided(&self) -> (usize, usize) {
+        (count(&self.findings, Finding::Undecided), count(self.deeper_half(), Finding::Undecided))
     }
 
     /// The findings of the deeper half.
     #[must_use]
     pub fn deeper_half(&self) -> &[Finding] {
-        &self.findings[self.findings.len().div_ceil(2)..]
+        deeper_half(&self.findings)
     }
+}
+
+fn deeper_half(findings: &[Finding]) -> &[Finding] {
+    &findings[findings.len().div_ceil(2)..]
+}
+
+fn count(findings: &[Finding], wanted: Finding) -> usize {
+    findings.iter().filter(|&&finding| finding == wanted).count()
 }
 
 fn finding(row: &PruneRow, tolerance: f64) -> Finding {
@@ -94,7 +106,7 @@ mod tests {
         ];
         let verdict = Verdict::new(&rows, 0.01).unwrap();
         assert_eq!(verdict.findings, [Effective, Undecided, Undecided, Ineffective, Ineffective]);
-        assert_eq!((verdict.count(Ineffective), verdict.count_in_deeper_half(Ineffective)), (2, 2));
+        assert_eq!((verdict.ineffective, verdict.ineffective_in_deeper_half, verdict.undecided()), (2, 2, (2, 0)));
         assert_eq!(verdict.deeper_half().len(), 2);
     }
 }

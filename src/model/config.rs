@@ -1,6 +1,6 @@
 //! A decoder's configuration, resolved per block before anything is loaded.
 
-use super::{ModelError, Placement};
+use super::{ModelError, Placement, names};
 use crate::nn::{AttentionShape, rope::Rope};
 
 /// Everything that is known of a model without its weights.
@@ -66,6 +66,12 @@ const WIDEST: usize = 1 << 20;
 const LARGEST_VOCAB: usize = 1 << 32;
 
 impl DecoderConfig {
+    /// Name of every tensor that the model is made of. A checkpoint may hold others, which nothing reads.
+    #[must_use]
+    pub fn tensor_names(&self) -> Vec<String> {
+        names::all(self).into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Refuses numbers that make no model, naming the field.
     pub(super) fn checked(self) -> Result<Self, ModelError> {
         size("vocab_size", self.vocab, LARGEST_VOCAB)?;

@@ -169,7 +169,8 @@ impl Decoder {
         let shape = [ids.len(), self.config.hidden];
         let tensor = convert::to_tensor(&gathered, info.dtype, &shape, self.dtype, &self.device);
         Ok(tensor.map_err(|bad| {
-            non_finite(names::EMBEDDING, ids[bad.index / self.config.hidden] as usize * self.config.hidden, &bad)
+            let (row, index) = (bad.index / self.config.hidden, bad.index % self.config.hidden);
+            non_finite(names::EMBEDDING, ids[row] as usize * self.config.hidden, &convert::NonFinite { index, ..bad })
         })??)
     }
 

@@ -7,7 +7,7 @@ use crate::{
     corpus::Sequences,
     metrics::{
         Verdict,
-        angular::Angular,
+        angular::{Angular, cheapest_starts},
         growth,
         prune::{self, Removal},
         variance::Variance,
@@ -26,6 +26,8 @@ pub struct Findings {
     pub growth: Option<Growth>,
     /// Table `angular`.
     pub angular: Option<Vec<AngularRow>>,
+    /// For each span the window with the smallest distance at the last token: the blocks that Gromov et al. would cut.
+    pub cuts: Option<Vec<AngularRow>>,
     /// Table `prune`.
     pub prune: Option<Vec<PruneRow>>,
     /// How many layers do next to nothing.
@@ -61,12 +63,14 @@ pub(super) fn measure(
     }
     .run(&mut observers)?;
     let layer_rows = variance.map(|variance| variance.rows(&plan.model));
+    let angular_rows = angular.map(|angular| angular.rows(&plan.model));
     let prune = plan.measures.prune.as_ref().map(|_| prune::rows(&plan.model, &removals, &scores, plan.seed));
     let tolerance = plan.measures.prune.as_ref().map_or(0.0, |prune| prune.tolerance);
     Ok(Findings {
         growth: layer_rows.as_deref().and_then(growth::fit),
         layers: layer_rows,
-        angular: angular.map(|angular| angular.rows(&plan.model)),
+        cuts: angular_rows.as_deref().map(|rows| cheapest_starts(rows).into_iter().cloned().collect()),
+        angular: angular_rows,
         verdict: prune.as_deref().and_then(|rows| Verdict::new(rows, tolerance)),
         prune,
     })

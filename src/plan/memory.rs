@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use candle_core::Device;
 use serde::{Serialize, Serializer};
 
 /// A number of bytes, written as `4GiB`, `800MiB`, `2GB` or `1000000`.
@@ -24,14 +25,33 @@ const UNITS: [(&str, u64); 9] = [
 const SHARE_OF_FREE: f64 = 0.8;
 
 impl MemorySize {
-    /// Most of what the machine (or its container) has free.
+    /// Most of what is free where the model will run.
     #[must_use]
-    pub fn free() -> Self {
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
-        let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
-        Self((system.available_memory().min(limit) as f64 * SHARE_OF_FREE) as u64)
+    pub fn free(device: &Device) -> Self {
+        let free = free_on_gpu(device).unwrap_or_else(free_on_host);
+        Self((free as f64 * SHARE_OF_FREE) as u64)
     }
+}
+
+/// Free bytes of the machine, or of its container.
+fn free_on_host() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    system.available_memory().min(limit)
+}
+
+#[cfg(feature = "cuda")]
+fn free_on_gpu(device: &Device) -> Option<u64> {
+    let Device::Cuda(device) = device else { return None };
+    let (free, _total) = device.cuda_stream().context().mem_get_info().ok()?;
+    Some(free as u64)
+}
+
+/// Unified memory is the host's; without `cuda` there is no other.
+#[cfg(not(feature = "cuda"))]
+const fn free_on_gpu(_device: &Device) -> Option<u64> {
+    None
 }
 
 impl FromStr for MemorySize {
@@ -93,6 +113,6 @@ mod tests {
 
     #[test]
     fn a_machine_has_some_memory_free() {
-        assert!(MemorySize::free().0 > 1 << 20);
+        assert!(MemorySize::free(&Device::Cpu).0 > 1 << 20);
     }
 }

@@ -6,6 +6,7 @@ mod manifest;
 mod measure;
 mod memory;
 mod run;
+mod verify;
 mod warning;
 
 pub use device::{DeviceChoice, DtypeChoice};
@@ -14,6 +15,7 @@ pub use manifest::Manifest;
 pub use measure::Findings;
 pub use memory::{MemorySize, peak_resident};
 pub use run::{Host, Run, RunError, run};
+pub use verify::{DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, VerifyPlan, run_verify};
 pub use warning::Warning;
 
 use serde::Serialize;

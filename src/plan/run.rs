@@ -17,6 +17,7 @@ use crate::{
     model::{Decoder, DecoderConfig, ModelError, families},
     nn::clock,
     source::{Checkpoint, SourceError, hub},
+    verify::VerifyError,
     walk::{MemoryPlan, WalkError},
 };
 
@@ -35,6 +36,9 @@ pub enum RunError {
     /// The walk.
     #[error(transparent)]
     Walk(#[from] WalkError),
+    /// The comparison with candle-transformers.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     /// The device cannot be used.
     #[error("device is not available ({device}: {problem}); use --device cpu, or a build with that feature")]
     Device {
@@ -93,7 +97,7 @@ pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let (begun, started, clock_before) = (SystemTime::now(), Instant::now(), clock::seconds());
     let device = plan.device.open()?;
     let dtype = plan.dtype.resolve(&device, &checkpoint.tensors);
-    let budget = plan.memory.unwrap_or_else(MemorySize::free).0;
+    let budget = plan.memory.unwrap_or_else(|| MemorySize::free(&device)).0;
     let memory = MemoryPlan::new(&config, dtype.size_in_bytes() as u64, budget);
     let model = ModelFacts::of(&checkpoint, &config).map_err(ModelError::from)?;
     let decoder = Decoder::open(config, checkpoint.tensors, device, dtype, memory.residency)?;

@@ -223,8 +223,8 @@ impl RowBlock {
                         route => &mut scores.removals[removals[route - 1]][sequence],
                     };
                     score.nll += row.log_sum() - row.target;
-                    // Rounding alone can take a divergence of next to nothing below zero.
-                    score.kl += kl.max(0.0);
+                    // Rounding alone can take a divergence of next to nothing below zero; NaN stays NaN.
+                    score.kl += if kl < 0.0 { 0.0 } else { kl };
                     score.agreement += u64::from(row.best == full.best);
                     score.tokens += 1;
                 }

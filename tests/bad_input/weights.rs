@@ -129,18 +129,14 @@ fn weights_outside_the_layers_that_are_no_numbers_are_named() {
 fn a_layer_that_overflows_in_half_precision_is_named() {
     let desk = Desk::with(Shape::TINY, &|name, values| {
         if name.contains("layers.3.mlp.down_proj") {
-            for value in values.iter_mut() {
+            for value in values {
                 *value *= 1e5;
             }
         }
     });
-    desk.refuses(
-        "scan --out out --dtype f16",
-        &[
-            "hidden state is not finite (first after layer 3, in f16)",
-            "the weights overflow in this type: use --dtype f32",
-        ],
-    );
+    let fact = "hidden state is not finite (first after layer 3, in f16)";
+    let remedy = "the weights overflow in this type: use --dtype f32";
+    desk.refuses("scan --out out --dtype f16", &[fact, remedy]);
     desk.measure("scan --dtype f32").succeeded();
     desk.measure("scan --dtype bf16").succeeded();
 }

@@ -1,5 +1,6 @@
 //! A Hub of our own on loopback: the routes that downloads use, with the redirects and headers of the real one,
 //! a log of what was asked, and faults on demand.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};

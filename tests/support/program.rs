@@ -1,4 +1,5 @@
 //! Runs the program as a user does.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::{
     path::{Path, PathBuf},

@@ -4,18 +4,22 @@ mod fields;
 mod llama;
 mod mistral;
 mod qwen;
+pub mod reference;
 
 use serde_json::Value;
 
 use super::{DecoderConfig, ModelError};
 use fields::Fields;
+use reference::Reference;
 
-/// A family: how its configuration is read.
+/// A family: how its configuration is read, and what it can be verified against.
 pub struct Family {
     /// The name in `config.json`'s `architectures`.
     pub architecture: &'static str,
     /// Which models use it.
     pub models: &'static str,
+    /// candle-transformers' implementation.
+    pub reference: Reference,
     read: fn(&Fields) -> Result<DecoderConfig, ModelError>,
 }
 
@@ -24,27 +28,45 @@ pub const FAMILIES: &[Family] = &[
     Family {
         architecture: "LlamaForCausalLM",
         models: "Llama 1–3.3, DeepSeek-LLM, R1-Distill-Llama, SmolLM",
+        reference: reference::LLAMA,
         read: llama::read,
     },
-    Family { architecture: "MistralForCausalLM", models: "Mistral 7B and its successors", read: mistral::read },
-    Family { architecture: "Qwen2ForCausalLM", models: "Qwen2, Qwen2.5, R1-Distill-Qwen", read: qwen::read_qwen2 },
-    Family { architecture: "Qwen3ForCausalLM", models: "Qwen3", read: qwen::read_qwen3 },
+    Family {
+        architecture: "MistralForCausalLM",
+        models: "Mistral 7B and its successors",
+        reference: reference::MISTRAL,
+        read: mistral::read,
+    },
+    Family {
+        architecture: "Qwen2ForCausalLM",
+        models: "Qwen2, Qwen2.5, R1-Distill-Qwen",
+        reference: reference::QWEN2,
+        read: qwen::read_qwen2,
+    },
+    Family { architecture: "Qwen3ForCausalLM", models: "Qwen3", reference: reference::QWEN3, read: qwen::read_qwen3 },
 ];
+
+/// The family of a `config.json`.
+///
+/// # Errors
+/// An architecture that is not supported.
+pub fn family(config: &Value) -> Result<&'static Family, ModelError> {
+    let found: Vec<&str> = config["architectures"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    FAMILIES.iter().find(|family| found.contains(&family.architecture)).ok_or_else(|| {
+        let found = if found.is_empty() { "no architecture".to_owned() } else { found.join(", ") };
+        ModelError::UnsupportedArchitecture {
+            found,
+            supported: FAMILIES.iter().map(|family| family.architecture).collect(),
+        }
+    })
+}
 
 /// Reads a `config.json`.
 ///
 /// # Errors
 /// An architecture, rope type or activation that is not supported; fields that are missing or make no model.
 pub fn read_config(config: &Value) -> Result<DecoderConfig, ModelError> {
-    let found: Vec<&str> = config["architectures"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let family = FAMILIES.iter().find(|family| found.contains(&family.architecture)).ok_or_else(|| {
-        let found = if found.is_empty() { "no architecture".to_owned() } else { found.join(", ") };
-        ModelError::UnsupportedArchitecture {
-            found,
-            supported: FAMILIES.iter().map(|family| family.architecture).collect(),
-        }
-    })?;
-    (family.read)(&Fields::read(config)?)?.checked()
+    (family(config)?.read)(&Fields::read(config)?)?.checked()
 }
 
 #[cfg(test)]

@@ -1,0 +1,96 @@
+//! What the numbers say, in sentences.
+
+use super::{short, wrapped};
+use crate::{
+    metrics::Verdict,
+    plan::Run,
+    rows::{AngularRow, Growth, Part, PruneMetric, PruneRow},
+};
+
+/// The dearest and cheapest of removals that are no single blocks.
+pub fn removals(text: &mut String, run: &Run) {
+    let groups = [Part::Block, Part::Attention, Part::FeedForward];
+    for part in groups {
+        let other = |row: &&PruneRow| {
+            row.part == part && row.metric == PruneMetric::Nll && (row.part != Part::Block || row.first != row.last)
+        };
+        let mut rows: Vec<&PruneRow> = run.findings.prune.iter().flatten().filter(other).collect();
+        rows.sort_by(|a, b| a.delta.total_cmp(&b.delta));
+        let [cheapest, .., dearest] = rows[..] else { continue };
+        let name = |row: &PruneRow| {
+            if row.first == row.last { format!("{}", row.first) } else { format!("{}–{}", row.first, row.last) }
+        };
+        let what = match part {
+            Part::Block => "blocks",
+            Part::Attention => "attention of",
+            Part::FeedForward => "feed-forward of",
+        };
+        text.push_str(&wrapped(&format!(
+            "{} removals of {what} layers: cheapest {} (Δ NLL {}), dearest {} (Δ NLL {}).",
+            rows.len(),
+            name(cheapest),
+            short(cheapest.delta),
+            name(dearest),
+            short(dearest.delta)
+        )));
+    }
+}
+
+pub fn growth(Growth { exponential, power }: &Growth) -> String {
+    let better = if exponential.aic < power.aic { "an exponential" } else { "a power" };
+    let gap = (exponential.aic - power.aic).abs();
+    let strength = if gap < 2.0 { "hardly better" } else { "better" };
+    format!(
+        "Output variance against l = layer + 1: {}·e^({}·l) with R² {:.3}, AIC {:.1}; {}·l^{} with R² {:.3}, AIC {:.1}. \
+         It is described {strength} by {better}.",
+        short(exponential.a),
+        short(exponential.b),
+        exponential.r2,
+        exponential.aic,
+        short(power.a),
+        short(power.b),
+        power.r2,
+        power.aic
+    )
+}
+
+/// The blocks that Gromov et al. would cut, for a few spans.
+pub fn cheapest(best: &[AngularRow]) -> String {
+    let layers = best.len();
+    let spans = [1, 2, 4, 8, 16, 32];
+    let windows =
+        spans.into_iter().filter(|&span| span == 1 || span <= layers / 2).filter_map(|span| best.get(span - 1)).map(
+            |row| {
+                let last = row.start + row.span - 1;
+                if row.span == 1 {
+                    format!("layer {} ({})", row.start, short(row.distance))
+                } else {
+                    format!("layers {}–{last} ({})", row.start, short(row.distance))
+                }
+            },
+        );
+    format!("Smallest angular distance at the last token: {}.", windows.collect::<Vec<_>>().join(", "))
+}
+
+pub fn verdict(verdict: &Verdict, run: &Run) -> String {
+    let Verdict { ineffective: idle, ineffective_in_deeper_half: idle_deep, .. } = *verdict;
+    let (undecided, undecided_deep) = verdict.undecided();
+    let (layers, deep) = (verdict.findings.len(), verdict.deeper_half().len());
+    let tolerance = verdict.tolerance * 100.0;
+    let statement = format!(
+        "{idle} of {layers} layers are ineffective: removing one raises the NLL by less than {tolerance} %, upper end of the \
+         95 % interval. {idle_deep} of them are among the deeper {deep}."
+    );
+    let rest =
+        if undecided == 0 { String::new() } else { format!(" {undecided} cannot be decided with this much text.") };
+    let single = run.manifest.input.sequences == 1;
+    let reading = match () {
+        () if single => "",
+        () if 2 * idle_deep > deep => " This is the Curse of Depth: most of the deeper half does next to nothing.",
+        () if 2 * (idle_deep + undecided_deep) <= deep => {
+            " This does not confirm the Curse of Depth: most of the deeper half matters."
+        }
+        () => " This neither confirms nor refutes the Curse of Depth.",
+    };
+    statement + &rest + reading
+}

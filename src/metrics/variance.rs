@@ -137,9 +137,8 @@ fn moments(tensor: &Tensor) -> candle_core::Result<Vec<Moments>> {
                 #[inline(always)]
                 || {
                     let n = row.len() as f64;
-                    let mean = simd::sum_f64_by(row.len(), |i| f64::from(row[i])) / n;
-                    let squares =
-                        simd::sum_f64_by(row.len(), |i| (f64::from(row[i]) - mean) * (f64::from(row[i]) - mean));
+                    let mean = simd::sum_f64_by(row, |x| x) / n;
+                    let squares = simd::sum_f64_by(row, |x| (x - mean) * (x - mean));
                     Moments { variance: squares / n, norm: (squares + n * mean * mean).sqrt() }
                 },
             )

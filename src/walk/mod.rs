@@ -21,7 +21,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Tensor};
 
-use crate::model::{LayeredModel, ModelError, first_line};
+use crate::{
+    model::{LayeredModel, ModelError, first_line},
+    nn::cpu::keep_freed_buffers,
+};
 use lanes::{Lane, Segment, notify};
 use next_token::Scorer;
 
@@ -126,6 +129,7 @@ impl Walk<'_> {
     /// Input that the model cannot take, weights that cannot be read, states that are not finite, an interruption.
     pub fn run(&self, observers: &mut [&mut dyn Observer]) -> Result<NextTokenScores, WalkError> {
         self.check_input()?;
+        keep_freed_buffers();
         let lengths: Vec<usize> = self.sequences.iter().map(Vec::len).collect();
         let passes = self.budget.passes(self.model.shape(), &lengths, self.removals.len() + 1);
         let mut scores = NextTokenScores::new(self.sequences.len(), self.removals.len());

@@ -185,21 +185,21 @@ impl RowBlock {
 
     fn tile(&mut self, weights: &Tensor, tile: Range<usize>) -> Result<(), WalkError> {
         let rows = self.targets.len();
-        let mut full: Option<FullTile> = None;
-        let mut scales = Vec::new();
+        let mut reference: Option<(FullTile, Vec<(f64, f64)>)> = None;
         for group in &self.groups {
             let logits = Unembed::product(&group.x, weights)?.to_dtype(DType::F32)?;
             let targets: Vec<u32> = self.targets.iter().copied().cycle().take(rows * group.lanes.len()).collect();
             let target_logits = pick(&logits, &targets, &tile)?;
-            let (partials, reference) = match &full {
-                Some(full) => (reduce(&logits, Some(full))?, None),
-                None => (reduce(&logits, None)?, Some(logits)),
+            // The first group is the full model alone.
+            let (full, scales) = match &reference {
+                Some(reference) => reference,
+                None => {
+                    let full = FullTile::new(&logits)?;
+                    let scales = full.max.iter().zip(&self.running[0]).map(|(&max, row)| row.scales(max)).collect();
+                    reference.insert((full, scales))
+                }
             };
-            if let Some(logits) = reference {
-                scales = partials.iter().zip(&self.running[0]).map(|(partial, row)| row.scales(partial.max)).collect();
-                full = Some(FullTile { max: partials.iter().map(|partial| partial.max).collect(), logits });
-            }
-            for (index, partial) in partials.into_iter().enumerate() {
+            for (index, partial) in reduce(&logits, full)?.into_iter().enumerate() {
                 let row = &mut self.running[group.lanes.start + index / rows][index % rows];
                 row.merge(partial, tile.start as u32, scales[index % rows]);
                 if let Some(target) = target_logits[index] {
@@ -233,10 +233,31 @@ impl RowBlock {
     }
 }
 
-/// The full model's logits in one tile.
+/// The full model in one tile: what every lane is compared with.
 struct FullTile {
+    /// `[rows, columns]`.
     logits: Tensor,
+    /// Each row's largest logit.
     max: Vec<f32>,
+    /// e^{z − max}.
+    weights: Tensor,
+}
+
+impl FullTile {
+    fn new(logits: &Tensor) -> candle_core::Result<Self> {
+        if !logits.device().is_cpu() {
+            let max = logits.max_keepdim(D::Minus1)?;
+            let weights = logits.broadcast_sub(&max)?.exp()?;
+            return Ok(Self { logits: logits.clone(), max: max.squeeze(1)?.to_vec1()?, weights });
+        }
+        let (rows, width) = logits.dims2()?;
+        let mut weights = vec![0f32; rows * width];
+        let max = with_f32(logits, |z| {
+            let rows = weights.par_chunks_mut(width).zip(z.par_chunks(width));
+            Ok(rows.map(|(weights, z)| exponentials(weights, z)).collect())
+        })?;
+        Ok(Self { logits: logits.clone(), max, weights: Tensor::from_vec(weights, (rows, width), logits.device())? })
+    }
 }
 
 /// The targets' logits, where a target lies in the tile.
@@ -249,55 +270,62 @@ fn pick(logits: &Tensor, targets: &[u32], tile: &Range<usize>) -> candle_core::R
 }
 
 /// Rows of a tile → partial sums; `full` has a row for every `rows` of `logits`, repeating.
-fn reduce(logits: &Tensor, full: Option<&FullTile>) -> candle_core::Result<Vec<Partial>> {
+fn reduce(logits: &Tensor, full: &FullTile) -> candle_core::Result<Vec<Partial>> {
     if logits.device().is_cpu() { reduce_on_cpu(logits, full) } else { reduce_composed(logits, full) }
 }
 
-fn reduce_on_cpu(logits: &Tensor, full: Option<&FullTile>) -> candle_core::Result<Vec<Partial>> {
-    let width = logits.dim(1)?;
-    with_f32(logits, |z| match full {
-        None => Ok(z.par_chunks(width).map(|z| row(z, None)).collect()),
-        Some(FullTile { logits, max }) => with_f32(logits, |full| {
-            let rows = max.len();
-            let reference = |index: usize| (&full[index % rows * width..][..width], max[index % rows]);
-            Ok(z.par_chunks(width).enumerate().map(|(index, z)| row(z, Some(reference(index)))).collect())
-        }),
+fn reduce_on_cpu(logits: &Tensor, full: &FullTile) -> candle_core::Result<Vec<Partial>> {
+    let (rows, width) = full.logits.dims2()?;
+    with_f32(logits, |z| {
+        with_f32(&full.logits, |full_z| {
+            with_f32(&full.weights, |weights| {
+                let of_row = |scratch: &mut Vec<f32>, (index, z): (usize, &[f32])| {
+                    let reference = index % rows * width..(index % rows + 1) * width;
+                    row(scratch, z, &full_z[reference.clone()], &weights[reference])
+                };
+                Ok(z.par_chunks(width).enumerate().map_init(|| vec![0f32; width], of_row).collect())
+            })
+        })
     })
 }
 
-fn row(z: &[f32], full: Option<(&[f32], f32)>) -> Partial {
+/// `weights[i] = e^{z[i] − max}`; returns the largest.
+fn exponentials(weights: &mut [f32], z: &[f32]) -> f32 {
     simd::vectorised(
         #[inline(always)]
         || {
             let max = simd::max(z);
-            let sum = simd::sum_by(z.len(), |i| simd::exp(z[i] - max));
-            let cross = full.map_or(0.0, |(full, full_max)| {
-                simd::sum_by(z.len(), |i| simd::exp(full[i] - full_max) * (full[i] - z[i]))
-            });
-            let best = z.iter().position(|&logit| logit == max).unwrap_or(0) as u32;
-            Partial { max, best, sum, cross }
+            simd::exp_of(weights, z, max, 1.0);
+            max
+        },
+    )
+}
+
+fn row(scratch: &mut [f32], z: &[f32], full: &[f32], weights: &[f32]) -> Partial {
+    let max = exponentials(scratch, z);
+    simd::vectorised(
+        #[inline(always)]
+        || Partial {
+            max,
+            best: simd::position(z, max) as u32,
+            sum: simd::sum_by(scratch, |x| x),
+            cross: simd::weighted_difference(weights, full, z),
         },
     )
 }
 
 /// The same by tensor operations, for devices without a kernel of ours.
-fn reduce_composed(logits: &Tensor, full: Option<&FullTile>) -> candle_core::Result<Vec<Partial>> {
+fn reduce_composed(logits: &Tensor, full: &FullTile) -> candle_core::Result<Vec<Partial>> {
+    let rows = full.max.len();
     let max = logits.max_keepdim(D::Minus1)?;
     let sum: Vec<f32> = logits.broadcast_sub(&max)?.exp()?.sum(D::Minus1)?.to_vec1()?;
     let best: Vec<u32> = logits.argmax(D::Minus1)?.to_vec1()?;
     let max: Vec<f32> = max.squeeze(1)?.to_vec1()?;
-    let cross: Vec<f32> = match full {
-        None => vec![0.0; max.len()],
-        Some(FullTile { logits: full, max: full_max }) => {
-            let (rows, lanes) = (full_max.len(), max.len() / full_max.len());
-            let full_max = Tensor::from_slice(full_max, (rows, 1), full.device())?;
-            let weights = full.broadcast_sub(&full_max)?.exp()?;
-            let of_lane = |lane: usize| {
-                (&weights * (full - logits.i(lane * rows..(lane + 1) * rows)?)?)?.sum(D::Minus1)?.to_vec1()
-            };
-            (0..lanes).map(of_lane).collect::<Result<Vec<Vec<f32>>, _>>()?.concat()
-        }
+    let of_lane = |lane: usize| {
+        let difference = (&full.logits - logits.i(lane * rows..(lane + 1) * rows)?)?;
+        (&full.weights * difference)?.sum(D::Minus1)?.to_vec1()
     };
+    let cross = (0..max.len() / rows).map(of_lane).collect::<Result<Vec<Vec<f32>>, _>>()?.concat();
     let partial = |(((max, best), sum), cross)| Partial { max, best, sum: f64::from(sum), cross: f64::from(cross) };
     Ok(max.into_iter().zip(best).zip(sum).zip(cross).map(partial).collect::<Vec<_>>())
 }
@@ -316,10 +344,9 @@ mod tests {
     #[test]
     fn kernel_and_composed_reduction_agree() {
         let (full, pruned) = (logits(3, 101, 0.0), logits(6, 101, 1.0));
-        let max = reduce(&full, None).unwrap().iter().map(|partial| partial.max).collect();
-        let full = FullTile { logits: full, max };
-        let kernel = reduce_on_cpu(&pruned, Some(&full)).unwrap();
-        let composed = reduce_composed(&pruned, Some(&full)).unwrap();
+        let full = FullTile::new(&full).unwrap();
+        let kernel = reduce_on_cpu(&pruned, &full).unwrap();
+        let composed = reduce_composed(&pruned, &full).unwrap();
         for (a, b) in kernel.iter().zip(&composed) {
             assert_eq!((a.max, a.best), (b.max, b.best));
             assert!((a.sum - b.sum).abs() < 1e-5 * b.sum && (a.cross - b.cross).abs() < 1e-4);
@@ -333,13 +360,11 @@ mod tests {
             |z: &Tensor| z.i(0).unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect::<Vec<_>>();
         let (mut a, mut b) = (START, START);
         for first in [0, 16, 32, 48] {
-            let (full, pruned) = (full.narrow(1, first, 16).unwrap(), pruned.narrow(1, first, 16).unwrap());
-            let full = full.contiguous().unwrap();
-            let of_full = reduce(&full, None).unwrap()[0];
-            let reference = FullTile { logits: full, max: vec![of_full.max] };
-            let scale = a.scales(of_full.max);
-            a.merge(of_full, first as u32, scale);
-            b.merge(reduce(&pruned.contiguous().unwrap(), Some(&reference)).unwrap()[0], first as u32, scale);
+            let tile = |logits: &Tensor| logits.narrow(1, first, 16).unwrap().contiguous().unwrap();
+            let reference = FullTile::new(&tile(&full)).unwrap();
+            let scale = a.scales(reference.max[0]);
+            a.merge(reduce(&reference.logits, &reference).unwrap()[0], first as u32, scale);
+            b.merge(reduce(&tile(&pruned), &reference).unwrap()[0], first as u32, scale);
         }
         let (full, pruned) = (exact(&full), exact(&pruned));
         let log_sum = |z: &[f64]| z.iter().map(|z| z.exp()).sum::<f64>().ln();

@@ -170,15 +170,17 @@ impl CausalAttention<'_> {
             #[inline(always)]
             || {
                 for ((row, position), sum) in scores.chunks_exact_mut(columns).zip(queries.clone()).zip(&mut sums) {
-                    let seen = self.first_key(position) - first_key..position + 1 - first_key;
-                    row[..seen.start].fill(0.0);
-                    row[seen.end..].fill(0.0);
-                    let row = &mut row[seen];
+                    // Whole rows, whose lengths are whole vectors, beat exact ones with a tail.
+                    let (first, end) = (self.first_key(position) - first_key, position + 1 - first_key);
+                    row[..first].fill(f32::NEG_INFINITY);
+                    row[end..].fill(f32::NEG_INFINITY);
                     let largest = simd::max(row);
                     for score in row.iter_mut() {
                         *score = simd::exp((*score - largest) * scale);
                     }
-                    *sum = simd::sum_by(row.len(), |i| row[i]) as f32;
+                    row[..first].fill(0.0);
+                    row[end..].fill(0.0);
+                    *sum = simd::sum_by(row, |weight| weight) as f32;
                 }
             },
         );

@@ -5,12 +5,14 @@
 //! do not track gradients.
 
 mod attention;
+mod memory;
 mod norm;
 mod rope;
 pub mod simd;
 mod swiglu;
 
 pub use attention::CausalAttention;
+pub use memory::keep_freed_buffers;
 pub use norm::RmsNorm;
 pub use rope::Rotate;
 pub use swiglu::SwiGlu;

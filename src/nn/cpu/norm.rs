@@ -42,7 +42,7 @@ impl CustomOp2 for RmsNorm {
 
 #[inline(always)]
 fn row(out: &mut [f32], x: &[f32], gain: &[f32], eps: f64) {
-    let squares = simd::sum_by(x.len(), |i| x[i] * x[i]);
+    let squares = simd::sum_by(x, |x| x * x);
     let scale = (1.0 / (squares / x.len() as f64 + eps).sqrt()) as f32;
     for ((out, &x), &gain) in out.iter_mut().zip(x).zip(gain) {
         *out = x * scale * gain;

@@ -39,40 +39,77 @@ pub fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * power
 }
 
-/// Σ f(i) over `0..n` for an f32 term, in [`WIDTH`] partial sums, each added up in f64.
+/// `out[i] = e^{(x[i] − shift)·scale}`.
 #[inline(always)]
-pub fn sum_by(n: usize, term: impl Fn(usize) -> f32) -> f64 {
+pub fn exp_of(out: &mut [f32], x: &[f32], shift: f32, scale: f32) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out = exp((x - shift) * scale);
+    }
+}
+
+/// Σ f(x[i]) for an f32 term, in [`WIDTH`] partial sums that are added up in f64.
+#[inline(always)]
+pub fn sum_by(x: &[f32], term: impl Fn(f32) -> f32) -> f64 {
     let mut partial = [0f32; WIDTH];
-    let whole = n - n % WIDTH;
-    for base in (0..whole).step_by(WIDTH) {
-        for (lane, sum) in partial.iter_mut().enumerate() {
-            *sum += term(base + lane);
+    let (blocks, tail) = x.as_chunks::<WIDTH>();
+    for block in blocks {
+        for (sum, &x) in partial.iter_mut().zip(block) {
+            *sum += term(x);
         }
     }
-    let tail: f64 = (whole..n).map(|i| f64::from(term(i))).sum();
-    tail + partial.iter().map(|&x| f64::from(x)).sum::<f64>()
+    added_up(&partial) + tail.iter().fold(0.0, |sum, &x| sum + f64::from(term(x)))
 }
 
-/// Σ f(i) over `0..n` for an f64 term, in eight partial sums.
+/// Σ w[i]·(x[i] − y[i]), in [`WIDTH`] partial sums that are added up in f64.
 #[inline(always)]
-pub fn sum_f64_by(n: usize, term: impl Fn(usize) -> f64) -> f64 {
-    let mut partial = [0f64; 16];
-    let whole = n - n % 16;
-    for base in (0..whole).step_by(16) {
-        for (lane, sum) in partial.iter_mut().enumerate() {
-            *sum += term(base + lane);
+#[must_use]
+pub fn weighted_difference(w: &[f32], x: &[f32], y: &[f32]) -> f64 {
+    let mut partial = [0f32; WIDTH];
+    let ((w, w_tail), (x, x_tail), (y, y_tail)) =
+        (w.as_chunks::<WIDTH>(), x.as_chunks::<WIDTH>(), y.as_chunks::<WIDTH>());
+    for ((w, x), y) in w.iter().zip(x).zip(y) {
+        for (((sum, &w), &x), &y) in partial.iter_mut().zip(w).zip(x).zip(y) {
+            *sum += w * (x - y);
         }
     }
-    let tail: f64 = (whole..n).map(&term).sum();
-    tail + partial.iter().sum::<f64>()
+    let tail = w_tail.iter().zip(x_tail).zip(y_tail);
+    added_up(&partial) + tail.fold(0.0, |sum, ((&w, &x), &y)| sum + f64::from(w * (x - y)))
 }
 
-/// ⟨x, y⟩, added up in f64.
+#[inline(always)]
+fn added_up(partial: &[f32; WIDTH]) -> f64 {
+    partial.iter().fold(0.0, |sum, &x| sum + f64::from(x))
+}
+
+/// Partial sums in f64.
+const WIDTH_F64: usize = 16;
+
+/// Σ f(x[i]) in f64.
+#[inline(always)]
+pub fn sum_f64_by(x: &[f32], term: impl Fn(f64) -> f64) -> f64 {
+    let mut partial = [0f64; WIDTH_F64];
+    let (blocks, tail) = x.as_chunks::<WIDTH_F64>();
+    for block in blocks {
+        for (sum, &x) in partial.iter_mut().zip(block) {
+            *sum += term(f64::from(x));
+        }
+    }
+    partial.iter().fold(0.0, |sum, x| sum + x) + tail.iter().fold(0.0, |sum, &x| sum + term(f64::from(x)))
+}
+
+/// ⟨x, y⟩ of vectors of one length, added up in f64.
 #[inline(always)]
 #[must_use]
 pub fn dot(x: &[f32], y: &[f32]) -> f64 {
-    let y = &y[..x.len()];
-    sum_f64_by(x.len(), |i| f64::from(x[i]) * f64::from(y[i]))
+    let mut partial = [0f64; WIDTH_F64];
+    let ((x, x_tail), (y, y_tail)) = (x.as_chunks::<WIDTH_F64>(), y.as_chunks::<WIDTH_F64>());
+    for (x, y) in x.iter().zip(y) {
+        for ((sum, &x), &y) in partial.iter_mut().zip(x).zip(y) {
+            *sum += f64::from(x) * f64::from(y);
+        }
+    }
+    let tail = x_tail.iter().zip(y_tail).fold(0.0, |sum, (&x, &y)| sum + f64::from(x) * f64::from(y));
+    partial.iter().fold(tail, |sum, x| sum + x)
 }
 
 /// ⟨x, y⟩ / (‖x‖·‖y‖) in f64, clamped to [−1, 1]; 0 if one of them is zero.
@@ -89,15 +126,24 @@ pub fn cosine(x: &[f32], y: &[f32]) -> f64 {
 #[inline(always)]
 #[must_use]
 pub fn max(x: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut partial = [f32::NEG_INFINITY; WIDTH];
-    let chunks = x.chunks_exact(WIDTH);
-    let tail = chunks.remainder();
-    for chunk in chunks {
-        for (best, &value) in partial.iter_mut().zip(chunk) {
-            *best = if value > *best { value } else { *best };
+    let (blocks, tail) = x.as_chunks::<WIDTH>();
+    for block in blocks {
+        for (best, &value) in partial.iter_mut().zip(block) {
+            *best = larger(*best, value);
         }
     }
-    partial.iter().chain(tail).fold(f32::NEG_INFINITY, |best, &value| if value > best { value } else { best })
+    partial.iter().chain(tail).fold(f32::NEG_INFINITY, |best, &value| larger(best, value))
+}
+
+/// Where `value` is first, a block at a time; 0 if it is nowhere.
+#[inline(always)]
+#[must_use]
+pub fn position(x: &[f32], value: f32) -> usize {
+    let holds = |block: &[f32]| block.iter().fold(false, |found, &x| found | (x == value));
+    let block = x.chunks(WIDTH).position(holds).unwrap_or(0);
+    block * WIDTH + x[block * WIDTH..].iter().position(|&x| x == value).unwrap_or(0)
 }
 
 /// Rows of a row-major matrix that need not be dense: row `i` starts at `i · stride`.
@@ -219,8 +265,12 @@ mod tests {
     #[test]
     fn reductions_cover_the_tail() {
         let x: Vec<f32> = (0..77).map(|i| i as f32).collect();
-        assert_eq!(sum_by(77, |i| x[i]), 2926.0);
-        assert_eq!(sum_f64_by(77, |i| f64::from(x[i])), 2926.0);
+        let ones = [1f32; 77];
+        assert_eq!(sum_by(&x, |x| x), 2926.0);
+        assert_eq!(sum_f64_by(&x, |x| 2.0 * x), 5852.0);
+        assert_eq!(dot(&x, &ones), 2926.0);
+        assert_eq!(weighted_difference(&ones, &x, &ones), 2849.0);
         assert_eq!(max(&x), 76.0);
+        assert_eq!((position(&x, 40.0), position(&x, 76.0)), (40, 76));
     }
 }

@@ -191,13 +191,12 @@ impl RowBlock {
             let targets: Vec<u32> = self.targets.iter().copied().cycle().take(rows * group.lanes.len()).collect();
             let target_logits = pick(&logits, &targets, &tile)?;
             // The first group is the full model alone.
-            let (full, scales) = match &reference {
-                Some(reference) => reference,
-                None => {
-                    let full = FullTile::new(&logits)?;
-                    let scales = full.max.iter().zip(&self.running[0]).map(|(&max, row)| row.scales(max)).collect();
-                    reference.insert((full, scales))
-                }
+            let (full, scales) = if let Some(reference) = &reference {
+                reference
+            } else {
+                let full = FullTile::new(&logits)?;
+                let scales = full.max.iter().zip(&self.running[0]).map(|(&max, row)| row.scales(max)).collect();
+                reference.insert((full, scales))
             };
             for (index, partial) in reduce(&logits, full)?.into_iter().enumerate() {
                 let row = &mut self.running[group.lanes.start + index / rows][index % rows];

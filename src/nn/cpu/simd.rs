@@ -140,6 +140,7 @@ pub fn max(x: &[f32]) -> f32 {
 /// Where `value` is first, a block at a time; 0 if it is nowhere.
 #[inline(always)]
 #[must_use]
+#[allow(clippy::needless_bitwise_bool, reason = "a lazy or would branch, and the loop would not vectorise")]
 pub fn position(x: &[f32], value: f32) -> usize {
     let holds = |block: &[f32]| block.iter().fold(false, |found, &x| found | (x == value));
     let block = x.chunks(WIDTH).position(holds).unwrap_or(0);

@@ -15,6 +15,7 @@ pub mod charts;
 pub mod cli;
 pub mod corpus;
 pub mod files;
+mod foreign;
 pub mod metrics;
 pub mod model;
 pub mod nn;

@@ -11,9 +11,9 @@ use std::{
 use depthscope::model::families::FAMILIES;
 
 /// The modules from low to high: each may use those before it and none after it.
-const LOW_TO_HIGH: [&str; 17] = [
-    "files", "rng", "rows", "nn", "source", "corpus", "model", "walk", "metrics", "verify", "tables", "charts",
-    "report", "train", "plan", "cli", "main",
+const LOW_TO_HIGH: [&str; 18] = [
+    "files", "foreign", "rng", "rows", "nn", "source", "corpus", "model", "walk", "metrics", "verify", "tables",
+    "charts", "report", "train", "plan", "cli", "main",
 ];
 
 /// Modules that compute: they know nothing of tables.

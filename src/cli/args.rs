@@ -93,10 +93,10 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
     /// How many tokens are drawn
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_VERIFY_LENGTH, value_parser = positive, conflicts_with = "tokens")]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_VERIFY_LENGTH, value_parser = length, conflicts_with = "tokens")]
     pub length: usize,
     /// Largest absolute difference of a logit that passes
-    #[arg(long, value_name = "X", default_value_t = DEFAULT_VERIFY_TOLERANCE)]
+    #[arg(long, value_name = "X", default_value_t = DEFAULT_VERIFY_TOLERANCE, value_parser = difference)]
     pub tolerance: f64,
     /// `auto`, `cpu`, `cuda:N` or `metal`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
@@ -194,6 +194,19 @@ fn part(text: &str) -> Result<Part, String> {
 
 fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "use a whole number of at least 1".to_owned())
+}
+
+/// The reference reads every prefix: the work grows as the square of the length.
+fn length(text: &str) -> Result<usize, String> {
+    positive(text)
+        .ok()
+        .filter(|&length| length <= 65_536)
+        .ok_or_else(|| "use a whole number from 1 to 65536".to_owned())
+}
+
+fn difference(text: &str) -> Result<f64, String> {
+    let difference = text.parse().ok().filter(|difference: &f64| *difference >= 0.0 && difference.is_finite());
+    difference.ok_or_else(|| "use a number of at least 0, such as 0.001".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {

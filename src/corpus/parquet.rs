@@ -1,6 +1,7 @@
 //! Documents in a column of a parquet file, a slice of rows at a time.
 
 use super::CorpusError;
+use crate::foreign::guarded;
 use polars::prelude::{DataType, ParquetReader, PolarsError, SerReader};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,10 @@ pub(super) struct ParquetDocuments {
 
 impl ParquetDocuments {
     pub fn open(path: &Path, field: &str) -> Result<Self, CorpusError> {
+        said(path, || Self::open_unguarded(path, field))
+    }
+
+    fn open_unguarded(path: &Path, field: &str) -> Result<Self, CorpusError> {
         let invalid = |error: PolarsError| invalid(path, &error);
         let mut reader = reader(path)?;
         let rows = reader.num_rows().map_err(invalid)?;
@@ -74,12 +79,18 @@ impl Iterator for ParquetDocuments {
             if self.next >= self.rows {
                 return None;
             }
-            match self.read() {
+            let path = self.path.clone();
+            match said(&path, || self.read()) {
                 Ok(texts) => self.pending = texts.into_iter(),
                 Err(error) => return Some(Err(error)),
             }
         }
     }
+}
+
+/// What the reader says; files that it should have refused make it panic.
+fn said<T>(path: &Path, call: impl FnOnce() -> Result<T, CorpusError>) -> Result<T, CorpusError> {
+    guarded(call).unwrap_or_else(|reason| Err(CorpusError::InvalidParquet { path: path.to_owned(), reason }))
 }
 
 fn reader(path: &Path) -> Result<ParquetReader<File>, CorpusError> {

@@ -2,6 +2,7 @@
 
 use super::sequences::hash;
 use super::{CorpusError, Sequences};
+use crate::foreign::guarded;
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
@@ -60,7 +61,7 @@ where
         let documents_tokens: Vec<_> = texts.par_iter().map(|text| encoder.encode(text, limit)).collect();
         for tokens in documents_tokens {
             let document = sequences.documents;
-            sequences.push(tokens.map_err(|error| refused(document, &error))?);
+            sequences.push(tokens.map_err(|reason| CorpusError::Tokenizer { document, reason })?);
         }
         match failure {
             // What comes after the last document that is needed may be broken: whether it was looked at is chance.
@@ -81,10 +82,6 @@ fn check(cut: &Cut) -> Result<(), CorpusError> {
     Ok(())
 }
 
-fn refused(document: usize, error: &tokenizers::Error) -> CorpusError {
-    CorpusError::Tokenizer { document, reason: error.to_string() }
-}
-
 /// A tokenizer, and what it writes around every text.
 struct Encoder {
     tokenizer: Tokenizer,
@@ -94,10 +91,11 @@ struct Encoder {
 
 impl Encoder {
     fn new(tokenizer: &Tokenizer) -> Result<Self, CorpusError> {
+        let refused = |reason| CorpusError::Tokenizer { document: 0, reason };
         let mut tokenizer = tokenizer.clone();
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|error| refused(0, &error))?;
-        let probe = tokenizer.encode("a", true).map_err(|error| refused(0, &error))?;
+        tokenizer.with_truncation(None).map_err(|error| refused(error.to_string()))?;
+        let probe = said(|| tokenizer.encode("a", true)).map_err(refused)?;
         let special: Vec<bool> = probe.get_special_tokens_mask().iter().map(|&mask| mask == 1).collect();
         let first = special.iter().take_while(|&&special| special).count();
         let last = special.iter().skip(first).rev().take_while(|&&special| special).count();
@@ -107,9 +105,9 @@ impl Encoder {
     }
 
     /// The first tokens of a document: all of them, or at least `limit`.
-    fn encode(&self, text: &str, limit: usize) -> tokenizers::Result<Vec<u32>> {
+    fn encode(&self, text: &str, limit: usize) -> Result<Vec<u32>, String> {
         if text.len() <= PIECE {
-            return Ok(self.tokenizer.encode_fast(text, true)?.get_ids().to_vec());
+            return Ok(said(|| self.tokenizer.encode_fast(text, true))?.get_ids().to_vec());
         }
         let (pieces, mut ids) = (pieces(text), self.before.clone());
         let (mut next, mut batch) = (0, 1);
@@ -117,8 +115,8 @@ impl Encoder {
             let end = (next + batch).min(pieces.len());
             let encoded = pieces[next..end]
                 .par_iter()
-                .map(|&piece| self.tokenizer.encode_fast(piece, false))
-                .collect::<tokenizers::Result<Vec<_>>>()?;
+                .map(|&piece| said(|| self.tokenizer.encode_fast(piece, false)))
+                .collect::<Result<Vec<_>, _>>()?;
             ids.extend(encoded.iter().flat_map(tokenizers::Encoding::get_ids));
             (next, batch) = (end, (batch * 2).min(BATCH.1));
         }
@@ -127,6 +125,11 @@ impl Encoder {
         }
         Ok(ids)
     }
+}
+
+/// What the tokenizer says; files that it should have refused make it panic.
+fn said<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    guarded(call).and_then(|outcome| outcome.map_err(|error| error.to_string()))
 }
 
 /// Cuts a long text where most tokenizers cut anyway: after a line, before a word, in need between two characters.

@@ -11,6 +11,7 @@ use std::{
     str::FromStr,
 };
 
+use crate::foreign::guarded;
 pub use embedded::EmbeddedModel;
 pub use tensors::{FileDigest, TensorFiles, TensorInfo, TensorsError, hex};
 
@@ -208,12 +209,13 @@ impl Checkpoint {
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn tokenizer(&self) -> Result<tokenizers::Tokenizer, SourceError> {
-        let tokenizer = match &self.tokenizer {
-            None => return Err(SourceError::NoTokenizer { model: self.name.clone() }),
-            Some(TokenizerFile::Path(path)) => tokenizers::Tokenizer::from_file(path),
-            Some(TokenizerFile::Bytes(bytes)) => tokenizers::Tokenizer::from_bytes(bytes),
-        };
-        tokenizer.map_err(|error| SourceError::BadTokenizer { model: self.name.clone(), problem: error.to_string() })
+        let file = self.tokenizer.as_ref().ok_or_else(|| SourceError::NoTokenizer { model: self.name.clone() })?;
+        let tokenizer = guarded(|| match file {
+            TokenizerFile::Path(path) => tokenizers::Tokenizer::from_file(path),
+            TokenizerFile::Bytes(bytes) => tokenizers::Tokenizer::from_bytes(bytes),
+        });
+        let tokenizer = tokenizer.and_then(|tokenizer| tokenizer.map_err(|error| error.to_string()));
+        tokenizer.map_err(|problem| SourceError::BadTokenizer { model: self.name.clone(), problem })
     }
 }
 

@@ -191,14 +191,12 @@ impl RowBlock {
             let targets: Vec<u32> = self.targets.iter().copied().cycle().take(rows * group.lanes.len()).collect();
             let target_logits = pick(&logits, &targets, &tile)?;
             // The first group is the full model alone.
-            let (partials, scales) = match &reference {
-                Some((full, scales)) => (reduce(&logits, full)?, scales),
-                None => {
-                    let (partials, full) = FullTile::new(logits.clone())?;
-                    let scales =
-                        partials.iter().zip(&self.running[0]).map(|(tile, row)| row.scales(tile.max)).collect();
-                    (partials, &reference.insert((full, scales)).1)
-                }
+            let (partials, scales) = if let Some((full, scales)) = &reference {
+                (reduce(&logits, full)?, scales)
+            } else {
+                let (partials, full) = FullTile::new(logits.clone())?;
+                let scales = partials.iter().zip(&self.running[0]).map(|(tile, row)| row.scales(tile.max)).collect();
+                (partials, &reference.insert((full, scales)).1)
             };
             for (index, partial) in partials.into_iter().enumerate() {
                 let row = &mut self.running[group.lanes.start + index / rows][index % rows];

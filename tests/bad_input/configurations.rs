@@ -106,7 +106,11 @@ fn missing_and_wrong_fields_are_named() {
     }
     refused(&json!({"hidden_size": -16}), &["hidden_size: -16 is not a whole number"]);
     refused(&json!({"hidden_size": 16.5}), &["hidden_size: 16.5 is not a whole number"]);
-    refused(&json!({"num_key_value_heads": "two"}), &["model configuration is not usable ("]);
+    refused(&json!({"num_key_value_heads": "two"}), &["(num_key_value_heads: invalid type: string \"two\""]);
+    refused(
+        &json!({"tie_word_embeddings": 1}),
+        &["(tie_word_embeddings: invalid type: integer `1`, expected a boolean"],
+    );
 }
 
 #[test]

@@ -9,4 +9,5 @@ mod flags;
 #[cfg(unix)]
 mod outputs;
 mod texts;
+mod verify;
 mod weights;

@@ -1,5 +1,6 @@
 //! Text, token files, tokenizers.
 
+use polars::prelude::{DataFrame, NamedFrom, ParquetWriter, Series};
 use serde_json::json;
 
 use super::support::program::Desk;
@@ -95,6 +96,36 @@ fn a_broken_tokenizer_is_refused() {
     {
         desk.write("model/tokenizer.json", tokenizer);
         refuses_text(&desk, "--text t.txt", &["tokenizer is not valid (model: ", "download tokenizer.json again"]);
+    }
+}
+
+#[test]
+fn a_tokenizer_that_its_library_panics_on_is_refused_like_any_other() {
+    let desk = desk();
+    desk.write("t.txt", "a b c");
+    let mut tokenizer = desk.json("model/tokenizer.json");
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing", "pair": [], "special_tokens": {},
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    });
+    desk.write("model/tokenizer.json", tokenizer.to_string());
+    refuses_text(&desk, "--text t.txt", &["tokenizer.json"]);
+}
+
+#[test]
+fn a_parquet_file_that_its_library_panics_on_is_refused_like_any_other() {
+    let desk = desk();
+    let mut table = DataFrame::new(2, vec![Series::new("text".into(), ["a b", "c d"]).into()]).unwrap();
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).finish(&mut table).unwrap();
+    // Every byte of the footer in turn: some make the reader return an error, some make it panic, some change nothing.
+    let footer = bytes.len() - 8 - u32::from_le_bytes(*bytes[..bytes.len() - 4].last_chunk().unwrap()) as usize;
+    for position in (footer..bytes.len() - 8).step_by(3) {
+        let mut damaged = bytes.clone();
+        damaged[position] ^= 0x41;
+        desk.write("t.parquet", &damaged);
+        let outcome = desk.run("variance --model model --text t.parquet").says(&[]);
+        assert!(matches!(outcome.code, Some(0 | 2)), "byte {position}: {outcome:?}");
     }
 }
 

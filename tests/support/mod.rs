@@ -24,9 +24,13 @@ pub fn json(path: &Path) -> serde_json::Value {
 
 /// The decoder of a folder, with the configuration file of this name.
 pub fn open(folder: &Path, config: &str, dtype: DType, residency: Residency) -> Decoder {
+    open_on(Device::Cpu, folder, config, dtype, residency)
+}
+
+pub fn open_on(device: Device, folder: &Path, config: &str, dtype: DType, residency: Residency) -> Decoder {
     let config = read_config(&json(&folder.join(config))).unwrap();
     let files = TensorFiles::open(&[folder.join("model.safetensors")]).unwrap();
-    Decoder::open(config, files, Device::Cpu, dtype, residency).unwrap()
+    Decoder::open(config, files, device, dtype, residency).unwrap()
 }
 
 pub fn tokens(folder: &Path) -> Vec<Vec<u32>> {

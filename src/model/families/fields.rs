@@ -58,7 +58,7 @@ impl Fields {
             return Err(bad("rms_norm_eps", is_not(&config["rms_norm_eps"], "a number")));
         }
         let fields: Self =
-            serde_json::from_value(config.clone()).map_err(|error| bad("config.json", error.to_string()))?;
+            serde_json::from_value(config.clone()).map_err(|error| bad(&Self::culprit(config), error.to_string()))?;
         match fields.hidden_act.as_deref() {
             None | Some("silu" | "swish") => {}
             Some(other) => return Err(bad("hidden_act", format!("`{other}` is not silu"))),
@@ -67,6 +67,17 @@ impl Fields {
             return Err(bad("num_hidden_layers", format!("{} is more than any model has", fields.num_hidden_layers)));
         }
         Ok(fields)
+    }
+
+    /// The field without which the rest can be read; serde does not tell.
+    fn culprit(config: &Value) -> String {
+        let reads_without = |field: &&String| {
+            let mut rest = config.clone();
+            rest.as_object_mut().and_then(|rest| rest.remove(*field));
+            serde_json::from_value::<Self>(rest).is_ok()
+        };
+        let culprit = config.as_object().into_iter().flat_map(serde_json::Map::keys).find(reads_without);
+        culprit.map_or_else(|| "config.json".to_owned(), Clone::clone)
     }
 
     /// The decoder that these fields describe, with the attention that `attention` makes of each layer.

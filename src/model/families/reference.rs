@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    model::{DecoderConfig, FeedForwardConfig},
+    model::{DecoderConfig, FeedForwardConfig, first_line},
     nn::RopeScaling,
 };
 
@@ -89,7 +89,8 @@ pub enum ReferenceError {
     Config(#[from] serde_json::Error),
     /// The tensor library or the device.
     #[error(
-        "candle-transformers' model failed ({0}); it must fit into memory as a whole: if it does not, use another --device"
+        "candle-transformers' model failed ({}); it must fit into memory as a whole: if it does not, use another --device",
+        first_line(.0)
     )]
     Device(#[from] candle_core::Error),
 }
@@ -201,9 +202,10 @@ pub(super) const QWEN3: Reference = Reference {
     },
 };
 
-/// The window of config.json, for a mask that admits one key more.
+/// The window of config.json, for a mask that admits one key more. One that nothing exceeds may be any number, even one
+/// that candle-transformers' arithmetic overflows on.
 fn published_window(source: &Source<'_>) -> Option<u64> {
-    source.config["sliding_window"].as_u64().map(|window| window.saturating_sub(1))
+    source.config["sliding_window"].as_u64().map(|window| window.saturating_sub(1).min(source.positions as u64))
 }
 
 /// config.json in the type of candle-transformers, with its `sliding_window`.

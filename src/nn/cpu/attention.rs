@@ -14,7 +14,7 @@ use crate::nn::{AttentionShape, Ragged};
 /// `softmax(q·kᵀ / √head_dim)·v` per head, each query seeing itself and what came before, at most `window` keys.
 ///
 /// `q: [tokens, heads · head_dim]`, `k`, `v`: `[tokens, kv_heads · head_dim]`; the result has the shape of `q`. Scores live
-/// in a tile of [`QUERIES`] rows; keys after a tile's last query and before its first window are never multiplied.
+/// in a tile of `QUERIES` rows; keys after a tile's last query and before its first window are never multiplied.
 pub struct CausalAttention<'a> {
     /// Heads, groups, window.
     pub shape: AttentionShape,

@@ -47,7 +47,7 @@ pub fn exp_of(out: &mut [f32], x: &[f32], shift: f32, scale: f32) {
     }
 }
 
-/// Σ f(x[i]) for an f32 term, in [`WIDTH`] partial sums that are added up in f64.
+/// Σ f(xᵢ) for an f32 term, in [`WIDTH`] partial sums that are added up in f64.
 #[inline(always)]
 pub fn sum_by(x: &[f32], term: impl Fn(f32) -> f32) -> f64 {
     let mut partial = [0f32; WIDTH];
@@ -60,7 +60,7 @@ pub fn sum_by(x: &[f32], term: impl Fn(f32) -> f32) -> f64 {
     added_up(&partial) + tail.iter().fold(0.0, |sum, &x| sum + f64::from(term(x)))
 }
 
-/// Σ w[i]·(x[i] − y[i]), in [`WIDTH`] partial sums that are added up in f64.
+/// Σ wᵢ·(xᵢ − yᵢ), in [`WIDTH`] partial sums that are added up in f64.
 #[inline(always)]
 #[must_use]
 pub fn weighted_difference(w: &[f32], x: &[f32], y: &[f32]) -> f64 {
@@ -84,7 +84,7 @@ fn added_up(partial: &[f32; WIDTH]) -> f64 {
 /// Partial sums in f64.
 const WIDTH_F64: usize = 16;
 
-/// Σ f(x[i]) in f64.
+/// Σ f(xᵢ) in f64.
 #[inline(always)]
 pub fn sum_f64_by(x: &[f32], term: impl Fn(f64) -> f64) -> f64 {
     let mut partial = [0f64; WIDTH_F64];
@@ -140,6 +140,7 @@ pub fn max(x: &[f32]) -> f32 {
 /// Where `value` is first, a block at a time; 0 if it is nowhere.
 #[inline(always)]
 #[must_use]
+#[allow(clippy::needless_bitwise_bool, reason = "a lazy or would branch, and the loop would not vectorise")]
 pub fn position(x: &[f32], value: f32) -> usize {
     let holds = |block: &[f32]| block.iter().fold(false, |found, &x| found | (x == value));
     let block = x.chunks(WIDTH).position(holds).unwrap_or(0);

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::repository::{Repository, is_commit, stays_inside};
 use super::{HubConfig, HubError};
@@ -80,18 +81,21 @@ impl Cache {
         let pointer = self.snapshot(commit).join(file);
         let parent = pointer.parent().unwrap_or(&pointer);
         fs::create_dir_all(parent).map_err(HubError::cache(parent))?;
-        // A link whose blob was deleted stands in the way of a new one.
-        if fs::symlink_metadata(&pointer).is_ok() {
-            fs::remove_file(&pointer).map_err(HubError::cache(&pointer))?;
-        }
         let climb = "../".repeat(2 + file.matches('/').count());
         let relative = PathBuf::from(format!("{climb}blobs/{etag}"));
+        // Another run may read or make the same link now: it appears complete, in one step, or not at all.
+        let name = format!(".{etag}-{}-{}", std::process::id(), LINKS.fetch_add(1, Ordering::Relaxed));
+        let temporary = pointer.with_file_name(name);
         // File systems without links get the file itself, as in the Python library.
-        symlink(&relative, &pointer)
+        symlink(&relative, &temporary)
+            .and_then(|()| fs::rename(&temporary, &pointer))
             .or_else(|_| fs::rename(self.blob(etag), &pointer))
             .map_err(HubError::cache(&pointer))
     }
 }
+
+/// Links made so far by this process, so that no two have the same temporary name.
+static LINKS: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(unix)]
 fn symlink(target: &Path, link: &Path) -> io::Result<()> {

@@ -16,7 +16,6 @@ pub fn render(run: &Run, written: Option<&[PathBuf]>, paper: &Paper) -> String {
     let mut text = String::new();
     header(&mut text, &run.manifest);
     layer_table::write(&mut text, run, paper);
-    findings::removals(&mut text, run);
     for paragraph in [
         run.findings.growth.as_ref().map(findings::growth),
         run.findings.cuts.as_deref().map(findings::cheapest),

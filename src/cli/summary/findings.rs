@@ -1,40 +1,11 @@
 //! What the numbers say, in sentences.
 
-use super::{short, wrapped};
+use super::short;
 use crate::{
     metrics::Verdict,
     plan::Run,
-    rows::{AngularRow, Growth, Part, PruneMetric, PruneRow},
+    rows::{AngularRow, Growth},
 };
-
-/// The dearest and cheapest of removals that are no single blocks.
-pub fn removals(text: &mut String, run: &Run) {
-    let groups = [Part::Block, Part::Attention, Part::FeedForward];
-    for part in groups {
-        let other = |row: &&PruneRow| {
-            row.part == part && row.metric == PruneMetric::Nll && (row.part != Part::Block || row.first != row.last)
-        };
-        let mut rows: Vec<&PruneRow> = run.findings.prune.iter().flatten().filter(other).collect();
-        rows.sort_by(|a, b| a.delta.total_cmp(&b.delta));
-        let [cheapest, .., dearest] = rows[..] else { continue };
-        let name = |row: &PruneRow| {
-            if row.first == row.last { format!("{}", row.first) } else { format!("{}–{}", row.first, row.last) }
-        };
-        let what = match part {
-            Part::Block => "blocks",
-            Part::Attention => "attention of",
-            Part::FeedForward => "feed-forward of",
-        };
-        text.push_str(&wrapped(&format!(
-            "{} removals of {what} layers: cheapest {} (Δ NLL {}), dearest {} (Δ NLL {}).",
-            rows.len(),
-            name(cheapest),
-            short(cheapest.delta),
-            name(dearest),
-            short(dearest.delta)
-        )));
-    }
-}
 
 pub fn growth(Growth { exponential, power }: &Growth) -> String {
     let better = if exponential.aic < power.aic { "an exponential" } else { "a power" };

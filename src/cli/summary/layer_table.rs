@@ -10,9 +10,10 @@ use crate::{
     rows::{AngularRow, Part, Position, PruneMetric, PruneRow},
 };
 
-/// What is known of one layer.
+/// What is known of one layer, or of one removal.
+#[derive(Default)]
 struct Line<'a> {
-    layer: usize,
+    label: String,
     removal: Option<&'a PruneRow>,
     finding: Option<Finding>,
     variance: Option<f64>,
@@ -20,19 +21,30 @@ struct Line<'a> {
     angle: Option<f64>,
 }
 
+/// A table of the layers, then one of each kind of removal that is no single block.
 pub fn write(text: &mut String, run: &Run, paper: &Paper) {
-    let lines = lines(run);
-    let columns: Vec<Column> = columns(&lines);
-    text.push('\n');
-    let mut heading = "layer".to_owned();
+    table(text, "layer", &layers(run), run, paper);
+    for part in [Part::Block, Part::Attention, Part::FeedForward] {
+        table(text, part.name(), &removals(run, part), run, paper);
+    }
+}
+
+/// Nothing if nothing was measured.
+fn table(text: &mut String, label: &str, lines: &[Line<'_>], run: &Run, paper: &Paper) {
+    let columns: Vec<Column> = columns(lines);
+    if columns.is_empty() {
+        return;
+    }
+    let label_width = lines.iter().map(|line| line.label.chars().count()).fold(label.len(), usize::max);
+    let mut heading = format!("{label:>label_width$}");
     for column in &columns {
         let _ = write!(heading, "  {:>1$}", column.heading, column.width);
     }
     let bar_width = paper.width.saturating_sub(heading.chars().count() + 2).min(40);
-    let (bar_heading, sizes) = bar_sizes(&lines, run);
-    let _ = writeln!(text, "{heading}  {}", cut(bar_heading, bar_width));
+    let (bar_heading, sizes) = bar_sizes(lines, run);
+    let _ = writeln!(text, "\n{heading}  {}", cut(bar_heading, bar_width));
     for (line, size) in lines.iter().zip(&sizes) {
-        let _ = write!(text, "{:>5}", line.layer);
+        let _ = write!(text, "{:>label_width$}", line.label);
         for column in &columns {
             let _ = write!(text, "  {:>1$}", (column.value)(line), column.width);
         }
@@ -82,7 +94,7 @@ fn columns(lines: &[Line<'_>]) -> Vec<Column> {
     columns
 }
 
-fn lines(run: &Run) -> Vec<Line<'_>> {
+fn layers(run: &Run) -> Vec<Line<'_>> {
     let findings = &run.findings;
     let single = |row: &&PruneRow| row.part == Part::Block && row.first == row.last && row.metric == PruneMetric::Nll;
     let removals: Vec<&PruneRow> = findings.prune.iter().flatten().filter(single).collect();
@@ -91,7 +103,7 @@ fn lines(run: &Run) -> Vec<Line<'_>> {
     let rows = findings.layers.as_deref().unwrap_or_default();
     let verdict = findings.verdict.as_ref();
     let line = |layer: usize| Line {
-        layer,
+        label: layer.to_string(),
         removal: removals.get(layer).copied(),
         finding: verdict.map(|verdict| verdict.findings[layer]),
         variance: rows.get(layer).map(|row| row.output_variance),
@@ -99,6 +111,19 @@ fn lines(run: &Run) -> Vec<Line<'_>> {
         angle: angles.get(layer).copied(),
     };
     (0..run.manifest.model.layers).map(line).collect()
+}
+
+/// Removals of `part` that are no single blocks.
+fn removals(run: &Run, part: Part) -> Vec<Line<'_>> {
+    let wanted = |row: &&PruneRow| {
+        row.part == part && row.metric == PruneMetric::Nll && (part != Part::Block || row.first != row.last)
+    };
+    let line = |row| Line { label: label(row), removal: Some(row), ..Line::default() };
+    run.findings.prune.iter().flatten().filter(wanted).map(line).collect()
+}
+
+fn label(row: &PruneRow) -> String {
+    if row.first == row.last { row.first.to_string() } else { format!("{}–{}", row.first, row.last) }
 }
 
 /// What the bars show, and their lengths as shares of the longest.

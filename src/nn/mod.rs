@@ -5,6 +5,7 @@ pub mod branch;
 pub mod clock;
 pub mod cpu;
 pub mod feed_forward;
+pub mod grad;
 pub mod host;
 pub mod linear;
 pub mod norm;

@@ -6,15 +6,15 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape};
 use rayon::prelude::*;
 
 use super::{
-    dense,
-    simd::{self, Rows, SmallProduct, WIDTH},
+    Accumulate, rows,
+    simd::{self, Left, Rows, SmallProduct, WIDTH},
 };
 use crate::nn::{AttentionShape, Ragged};
 
 /// `softmax(q·kᵀ / √head_dim)·v` per head, each query seeing itself and what came before, at most `window` keys.
 ///
-/// `q: [tokens, heads · head_dim]`, `k`, `v`: `[tokens, kv_heads · head_dim]`; the result has the shape of `q`. Scores live
-/// in a tile of `QUERIES` rows; keys after a tile's last query and before its first window are never multiplied.
+/// `q: [tokens, heads · head_dim]`, `k`, `v`: `[tokens, kv_heads · head_dim]`, which may be columns of wider tensors; the
+/// result has the shape of `q`. Scores live in a tile of `QUERIES` rows; keys after a tile's last query and before its first window are never multiplied.
 pub struct CausalAttention<'a> {
     /// Heads, groups, window.
     pub shape: AttentionShape,
@@ -23,7 +23,7 @@ pub struct CausalAttention<'a> {
 }
 
 /// Queries that share one tile of scores.
-const QUERIES: usize = 48;
+pub(super) const QUERIES: usize = 48;
 
 impl CustomOp3 for CausalAttention<'_> {
     fn name(&self) -> &'static str {
@@ -39,14 +39,15 @@ impl CustomOp3 for CausalAttention<'_> {
         v: &CpuStorage,
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (q, k, v) = (dense(q, q_layout)?, dense(k, k_layout)?, dense(v, v_layout)?);
+        let (q, k, v) = (rows(q, q_layout)?, rows(k, k_layout)?, rows(v, v_layout)?);
         let tokens = self.batch.tokens();
         let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
-        if q.len() != tokens * heads * head_dim || k.len() != tokens * kv_heads * head_dim || k.len() != v.len() {
+        let fits = |layout: &Layout, heads: usize| layout.dims() == [tokens, heads * head_dim];
+        if !(fits(q_layout, heads) && fits(k_layout, kv_heads) && fits(v_layout, kv_heads)) {
             candle_core::bail!("attention operands do not fit (q {:?}, k {:?})", q_layout.shape(), k_layout.shape())
         }
         let packed = self.pack(k, v);
-        let mut out = vec![0f32; q.len()];
+        let mut out = vec![0f32; tokens * heads * head_dim];
         self.tiles(&mut out).into_par_iter().for_each_init(Vec::new, |scores, tile| {
             for head in 0..heads {
                 self.head(head, q, &packed, &tile.queries, tile.sequence, scores, tile.out);
@@ -73,9 +74,8 @@ struct Tile<'a> {
 }
 
 impl CausalAttention<'_> {
-    fn pack(&self, k: &[f32], v: &[f32]) -> Vec<Packed> {
+    fn pack(&self, k: Rows<'_>, v: Rows<'_>) -> Vec<Packed> {
         let AttentionShape { kv_heads, head_dim, .. } = self.shape;
-        let width = kv_heads * head_dim;
         let pairs = self.batch.sequences() * kv_heads;
         (0..pairs)
             .into_par_iter()
@@ -85,11 +85,11 @@ impl CausalAttention<'_> {
                 let mut packed =
                     Packed { keys: vec![0.0; head_dim * padded], values: vec![0.0; span.len() * padded_dim] };
                 for (t, row) in span.enumerate() {
-                    let at = row * width + head * head_dim;
-                    for (d, &key) in k[at..at + head_dim].iter().enumerate() {
+                    for (d, &key) in k.data[row * k.stride + head * head_dim..][..head_dim].iter().enumerate() {
                         packed.keys[d * padded + t] = key;
                     }
-                    packed.values[t * padded_dim..][..head_dim].copy_from_slice(&v[at..at + head_dim]);
+                    let values = &v.data[row * v.stride + head * head_dim..][..head_dim];
+                    packed.values[t * padded_dim..][..head_dim].copy_from_slice(values);
                 }
                 packed
             })
@@ -114,7 +114,7 @@ impl CausalAttention<'_> {
     fn head(
         &self,
         head: usize,
-        q: &[f32],
+        q: Rows<'_>,
         packed: &[Packed],
         queries: &Range<usize>,
         sequence: usize,
@@ -130,23 +130,25 @@ impl CausalAttention<'_> {
         scores.resize(QUERIES * (columns + padded_dim), 0.0);
         let (scores, mixed) = scores.split_at_mut(QUERIES * columns);
         SmallProduct {
-            a: Rows {
-                data: &q[(span.start + queries.start) * heads * head_dim + head * head_dim..],
-                stride: heads * head_dim,
-            },
+            a: Left::Plain(Rows {
+                data: &q.data[(span.start + queries.start) * q.stride + head * head_dim..],
+                stride: q.stride,
+            }),
             b: Rows { data: &keys[first_key..], stride: padded },
             c: scores,
             c_stride: columns,
             shape: (rows, head_dim, columns),
+            accumulate: Accumulate::Set,
         }
         .run();
         let sums: [f32; QUERIES] = self.softmax(scores, columns, queries, first_key);
         SmallProduct {
-            a: Rows { data: scores, stride: columns },
+            a: Left::Plain(Rows { data: scores, stride: columns }),
             b: Rows { data: &values[first_key * padded_dim..], stride: padded_dim },
             c: mixed,
             c_stride: padded_dim,
             shape: (rows, queries.end - first_key, padded_dim),
+            accumulate: Accumulate::Set,
         }
         .run();
         for (row, sum) in sums.iter().enumerate().take(rows) {
@@ -158,12 +160,12 @@ impl CausalAttention<'_> {
     }
 
     /// The first key that the query at `position` sees.
-    fn first_key(&self, position: usize) -> usize {
+    pub(super) fn first_key(&self, position: usize) -> usize {
         self.shape.window.map_or(0, |window| (position + 1).saturating_sub(window))
     }
 
     /// Turns scores into unnormalised weights e^{s − max} in place; unseen keys get 0. Returns each row's sum.
-    fn softmax(&self, scores: &mut [f32], columns: usize, queries: &Range<usize>, first_key: usize) -> [f32; QUERIES] {
+    pub(super) fn softmax(&self, scores: &mut [f32], columns: usize, queries: &Range<usize>, first_key: usize) -> [f32; QUERIES] {
         let scale = 1.0 / (self.shape.head_dim as f32).sqrt();
         let mut sums = [1f32; QUERIES];
         simd::vectorised(

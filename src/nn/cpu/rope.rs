@@ -68,3 +68,57 @@ fn row(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32]) {
         }
     }
 }
+
+/// Tables of cos and sin, `[positions, half]`.
+#[derive(Clone, Copy)]
+pub struct Angles<'a> {
+    /// cos(position · frequency).
+    pub cos: &'a [f32],
+    /// sin(position · frequency).
+    pub sin: &'a [f32],
+    /// Half the size of a head.
+    pub half: usize,
+}
+
+impl Angles<'_> {
+    /// Rotates each head of `row` by the opposite angle of `position`: the transpose, and so the gradient, of the rotation.
+    pub fn turn_back(&self, row: &mut [f32], position: usize) {
+        let (cos, sin) = self.at(position);
+        turn(row, cos, sin, -1.0);
+    }
+
+    fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        let range = position * self.half..(position + 1) * self.half;
+        (&self.cos[range.clone()], &self.sin[range])
+    }
+}
+
+/// Rotates the first `turned` columns of rows of `width`, head by head, by the angles of their tokens' positions.
+pub fn rotate_in_place(rows: &mut [f32], turned: usize, width: usize, angles: Angles<'_>, batch: &Ragged) {
+    let positions = batch.positions();
+    rows.par_chunks_mut(width * ROWS_PER_TASK).zip(positions.par_chunks(ROWS_PER_TASK)).for_each(|(rows, positions)| {
+        simd::vectorised(
+            #[inline(always)]
+            || {
+                for (row, &position) in rows.chunks_exact_mut(width).zip(positions) {
+                    let (cos, sin) = angles.at(position as usize);
+                    turn(&mut row[..turned], cos, sin, 1.0);
+                }
+            },
+        );
+    });
+}
+
+/// By the angles times `sign`.
+#[inline(always)]
+fn turn(row: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    let half = cos.len();
+    for head in row.chunks_exact_mut(2 * half) {
+        let (x1, x2) = head.split_at_mut(half);
+        for ((x1, x2), (&cos, &sin)) in x1.iter_mut().zip(x2).zip(cos.iter().zip(sin)) {
+            let (a, b, sin) = (*x1, *x2, sin * sign);
+            *x1 = a * cos - b * sin;
+            *x2 = b * cos + a * sin;
+        }
+    }
+}

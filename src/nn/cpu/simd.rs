@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::Accumulate;
+
 fn arch() -> Arch {
     static ARCH: OnceLock<Arch> = OnceLock::new();
     *ARCH.get_or_init(Arch::new)
@@ -58,6 +60,20 @@ pub fn sum_by(x: &[f32], term: impl Fn(f32) -> f32) -> f64 {
         }
     }
     added_up(&partial) + tail.iter().fold(0.0, |sum, &x| sum + f64::from(term(x)))
+}
+
+/// Σ xᵢ·yᵢ, in [`WIDTH`] partial sums that are added up in f64.
+#[inline(always)]
+#[must_use]
+pub fn sum_of_products(x: &[f32], y: &[f32]) -> f64 {
+    let mut partial = [0f32; WIDTH];
+    let ((x, x_tail), (y, y_tail)) = (x.as_chunks::<WIDTH>(), y.as_chunks::<WIDTH>());
+    for (x, y) in x.iter().zip(y) {
+        for ((sum, &x), &y) in partial.iter_mut().zip(x).zip(y) {
+            *sum += x * y;
+        }
+    }
+    added_up(&partial) + x_tail.iter().zip(y_tail).fold(0.0, |sum, (&x, &y)| sum + f64::from(x * y))
 }
 
 /// Σ wᵢ·(xᵢ − yᵢ), in [`WIDTH`] partial sums that are added up in f64.
@@ -156,12 +172,22 @@ pub struct Rows<'a> {
     pub stride: usize,
 }
 
-/// `c[i, :] = Σ_p a[i, p] · b[p, :]` for small operands: `a` is `m × k`, `b` is `k × n`, and `n` a multiple of [`WIDTH`].
+/// The left operand of a [`SmallProduct`].
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// As it lies: `a[i, p]` is element `p` of row `i`.
+    Plain(Rows<'a>),
+    /// Transposed: `a[i, p]` is element `i` of row `p`.
+    Transposed(Rows<'a>),
+}
+
+/// `c[i, :] = Σ_p a[i, p] · b[p, :]`, or added to `c`, for small operands: `a` is `m × k`, `b` is `k × n`, and `n` a multiple of
+/// [`WIDTH`].
 ///
 /// Meant for one head's tile of attention, where a general matrix product would spend its time packing.
 pub struct SmallProduct<'a> {
     /// Left operand.
-    pub a: Rows<'a>,
+    pub a: Left<'a>,
     /// Right operand.
     pub b: Rows<'a>,
     /// Result, row-major with its own stride.
@@ -170,6 +196,8 @@ pub struct SmallProduct<'a> {
     pub c_stride: usize,
     /// Rows of `a`, columns of `a`, columns of `b`.
     pub shape: (usize, usize, usize),
+    /// Whether the result replaces `c`.
+    pub accumulate: Accumulate,
 }
 
 impl SmallProduct<'_> {
@@ -183,17 +211,33 @@ impl SmallProduct<'_> {
         let (_, k, _) = self.shape;
         let lanes = S::F32_LANES;
         let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-        let a_rows: [&[f32]; ROWS] = std::array::from_fn(|r| {
-            let start = (i + r) * self.a.stride;
-            &self.a.data[start..start + k]
-        });
-        for p in 0..k {
+        if self.accumulate == Accumulate::Add {
+            for (r, sum) in sums.iter_mut().enumerate() {
+                let start = (i + r) * self.c_stride + j;
+                sum.copy_from_slice(S::as_simd_f32s(&self.c[start..start + 2 * lanes]).0);
+            }
+        }
+        let mut step = |p: usize, a: [f32; ROWS]| {
             let start = p * self.b.stride + j;
             let (b, _) = S::as_simd_f32s(&self.b.data[start..start + 2 * lanes]);
-            for (sum, a) in sums.iter_mut().zip(a_rows) {
-                let a = simd.splat_f32s(a[p]);
+            for (sum, a) in sums.iter_mut().zip(a) {
+                let a = simd.splat_f32s(a);
                 sum[0] = simd.mul_add_f32s(a, b[0], sum[0]);
                 sum[1] = simd.mul_add_f32s(a, b[1], sum[1]);
+            }
+        };
+        match self.a {
+            Left::Plain(Rows { data, stride }) => {
+                let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &data[(i + r) * stride..][..k]);
+                for p in 0..k {
+                    step(p, std::array::from_fn(|r| rows[r][p]));
+                }
+            }
+            Left::Transposed(Rows { data, stride }) => {
+                for p in 0..k {
+                    let row = &data[p * stride + i..][..ROWS];
+                    step(p, std::array::from_fn(|r| row[r]));
+                }
             }
         }
         for (r, sum) in sums.iter().enumerate() {
@@ -248,16 +292,32 @@ mod tests {
         let b: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.11).cos()).collect();
         let mut c = vec![f32::NAN; m * n];
         SmallProduct {
-            a: Rows { data: &a, stride: k },
+            a: Left::Plain(Rows { data: &a, stride: k }),
             b: Rows { data: &b, stride: n },
             c: &mut c,
             c_stride: n,
             shape: (m, k, n),
+            accumulate: Accumulate::Set,
         }
         .run();
         for i in 0..m {
             for j in 0..n {
                 let exact: f32 = (0..k).map(|p| a[i * k + p] * b[p * n + j]).sum();
+                assert!((c[i * n + j] - exact).abs() < 1e-5);
+            }
+        }
+        SmallProduct {
+            a: Left::Transposed(Rows { data: &a, stride: m }),
+            b: Rows { data: &b, stride: n },
+            c: &mut c,
+            c_stride: n,
+            shape: (m, k, n),
+            accumulate: Accumulate::Add,
+        }
+        .run();
+        for i in 0..m {
+            for j in 0..n {
+                let exact: f32 = (0..k).map(|p| (a[i * k + p] + a[p * m + i]) * b[p * n + j]).sum();
                 assert!((c[i * n + j] - exact).abs() < 1e-5);
             }
         }

@@ -24,5 +24,6 @@ pub mod rng;
 pub mod rows;
 pub mod source;
 pub mod tables;
+pub mod train;
 pub mod verify;
 pub mod walk;

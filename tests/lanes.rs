@@ -420,7 +420,7 @@ fn the_stream_after_a_branch_is_the_stream_before_it_and_what_the_branch_adds() 
     let model = files.open(Residency::Resident);
     let recorder = recorded(&model, &sequences);
     for (layer, block) in model.config().blocks.iter().enumerate() {
-        let alpha = block.placement.form().alpha as f32;
+        let alpha = block.form.alpha as f32;
         let check = |before: Site, delta: Site, after: Site| {
             let (before, delta, after) = (recorder.site(before), recorder.site(delta), recorder.site(after));
             assert_eq!((before.len(), delta.len()), (after.len(), after.len()));

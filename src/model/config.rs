@@ -1,6 +1,6 @@
 //! A decoder's configuration, resolved per block before anything is loaded.
 
-use super::{ModelError, Placement, names};
+use super::{BranchForm, ModelError, Placement, names};
 use crate::nn::{AttentionShape, rope::Rope};
 
 /// Everything that is known of a model without its weights.
@@ -20,6 +20,8 @@ pub struct DecoderConfig {
     pub tied: bool,
     /// Rotary embedding.
     pub rope: Rope,
+    /// Where the branches are normed; each block has its row of it.
+    pub placement: Placement,
     /// One entry a block.
     pub blocks: Vec<BlockConfig>,
 }
@@ -27,8 +29,8 @@ pub struct DecoderConfig {
 /// One block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockConfig {
-    /// Where its branches are normed.
-    pub placement: Placement,
+    /// Norms and numbers of its two branches.
+    pub form: BranchForm,
     /// Its attention.
     pub attention: AttentionConfig,
     /// Its feed-forward.

@@ -120,14 +120,15 @@ impl Decoder {
         config: &BlockConfig,
         sublayer: F,
     ) -> Result<Branch<F>, ModelError> {
-        let form = config.placement.form();
-        let norm_in = form.norm_in.then(|| self.norm(&format!("{prefix}{}", names::norm_in(kind)))).transpose()?;
+        let form = config.form;
+        let norm = |there: bool, name| there.then(|| self.norm(&format!("{prefix}{name}"))).transpose();
+        let beta = || self.load(&format!("{prefix}{}", names::beta(kind)), None);
         Ok(Branch {
-            norm_in,
-            norm_out: None,
-            norm_join: None,
+            norm_in: norm(form.norm_in, names::norm_in(kind))?,
+            norm_out: norm(form.norm_out, names::norm_out(kind))?,
+            norm_join: norm(form.norm_join, names::norm_join(kind))?,
             alpha: form.alpha,
-            beta: form.beta,
+            beta: form.beta.is_learned().then(beta).transpose()?,
             scale: form.scale,
             sublayer,
         })

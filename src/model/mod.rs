@@ -6,7 +6,7 @@ mod convert;
 mod decoder;
 mod error;
 pub mod families;
-mod names;
+pub(crate) mod names;
 mod placement;
 mod preflight;
 
@@ -14,7 +14,7 @@ pub use block::{Block, BranchKind};
 pub use config::{AttentionConfig, BlockConfig, DecoderConfig, FeedForwardConfig};
 pub use decoder::{Decoder, Residency, parameters};
 pub use error::{ModelError, PreflightReport, first_line};
-pub use placement::{BranchForm, Placement};
+pub use placement::{Beta, BranchForm, Placement, UnknownPlacement, lns_scale};
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Names and shapes of the tensors of a checkpoint in the Llama layout.
 
 use super::{
-    AttentionConfig, BlockConfig, DecoderConfig, FeedForwardConfig,
+    AttentionConfig, Beta, BlockConfig, BranchForm, DecoderConfig, FeedForwardConfig,
     block::BranchKind::{self, Attention, FeedForward},
 };
 
@@ -24,6 +24,30 @@ pub const fn norm_in(kind: BranchKind) -> &'static str {
     match kind {
         Attention => "input_layernorm.weight",
         FeedForward => "post_attention_layernorm.weight",
+    }
+}
+
+/// The norm of a branch's result.
+pub const fn norm_out(kind: BranchKind) -> &'static str {
+    match kind {
+        Attention => "attention_output_norm.weight",
+        FeedForward => "feed_forward_output_norm.weight",
+    }
+}
+
+/// The norm after a branch is added.
+pub const fn norm_join(kind: BranchKind) -> &'static str {
+    match kind {
+        Attention => "attention_join_norm.weight",
+        FeedForward => "feed_forward_join_norm.weight",
+    }
+}
+
+/// The learned factor of what a branch adds.
+pub const fn beta(kind: BranchKind) -> &'static str {
+    match kind {
+        Attention => "attention_beta",
+        FeedForward => "feed_forward_beta",
     }
 }
 
@@ -78,14 +102,26 @@ fn of_block(config: &BlockConfig, hidden: usize) -> impl Iterator<Item = (String
         let bias = bias.then(|| (format!("{name}.bias"), vec![shape[0]]));
         std::iter::once((format!("{name}.weight"), shape.to_vec())).chain(bias)
     };
-    let norms = [Attention, FeedForward].map(|kind| (norm_in(kind).to_owned(), vec![hidden]));
-    let head_dim = config.attention.shape.head_dim;
+    let (form, head_dim) = (config.form, config.attention.shape.head_dim);
     let head_norms = HEAD_NORMS.into_iter().filter(|_| config.attention.head_norm);
     let linears = attention(&config.attention, hidden).into_iter().chain(feed_forward(&config.feed_forward, hidden));
-    norms
+    [Attention, FeedForward]
         .into_iter()
+        .flat_map(move |kind| of_branch(form, kind, hidden))
         .chain(head_norms.map(move |name| (name.to_owned(), vec![head_dim])))
         .chain(linears.flat_map(linear))
+}
+
+/// Norms and factor of one branch.
+fn of_branch(form: BranchForm, kind: BranchKind, hidden: usize) -> impl Iterator<Item = (String, Vec<usize>)> {
+    let norms = [(form.norm_in, norm_in(kind)), (form.norm_out, norm_out(kind)), (form.norm_join, norm_join(kind))];
+    let beta = match form.beta {
+        Beta::One => None,
+        Beta::Vector => Some(hidden),
+        Beta::Scalar => Some(1),
+    };
+    let norms = norms.into_iter().filter(|(there, _)| *there).map(move |(_, name)| (name.to_owned(), vec![hidden]));
+    norms.chain(beta.map(|size| (self::beta(kind).to_owned(), vec![size])))
 }
 
 /// Tensors that checkpoints carry although nothing reads them: rotary tables of old Llama exports, a second copy of a tied head.

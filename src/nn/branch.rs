@@ -18,8 +18,8 @@ pub struct Branch<F> {
     pub norm_join: Option<Norm>,
     /// α, on the residual stream.
     pub alpha: f64,
-    /// β, on what the branch adds.
-    pub beta: f64,
+    /// β, on what the branch adds: `[hidden]` or `[1]`; absent for 1.
+    pub beta: Option<Tensor>,
     /// s, on the normed input: 1/√(layer + 1) in LayerNorm Scaling.
     pub scale: f64,
     /// f, attention or feed-forward.
@@ -34,7 +34,7 @@ impl<F> Branch<F> {
     pub fn delta(&self, x: &Tensor, forward: impl FnOnce(&F, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let inner = scaled(normed(x, self.norm_in.as_ref())?, self.scale)?;
         let outer = normed(&forward(&self.sublayer, &inner)?, self.norm_out.as_ref())?;
-        scaled(outer, self.beta)
+        self.beta.as_ref().map_or(Ok(outer.clone()), |beta| outer.broadcast_mul(beta))
     }
 
     /// x', the stream after the branch.

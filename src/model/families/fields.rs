@@ -88,9 +88,10 @@ impl Fields {
     ) -> Result<DecoderConfig, ModelError> {
         let feed_forward =
             FeedForwardConfig::Gated { intermediate: self.intermediate_size, bias: self.mlp_bias.unwrap_or(false) };
+        let placement = Placement::Pre;
         let block = |layer| {
             Ok(BlockConfig {
-                placement: Placement::Pre,
+                form: placement.form(layer, self.num_hidden_layers),
                 attention: attention(layer)?,
                 feed_forward: feed_forward.clone(),
             })
@@ -103,6 +104,7 @@ impl Fields {
             norm_eps: self.rms_norm_eps,
             tied: self.tie_word_embeddings.unwrap_or(false),
             rope: self.rope()?,
+            placement,
             blocks: (0..self.num_hidden_layers).map(block).collect::<Result<_, ModelError>>()?,
         })
     }

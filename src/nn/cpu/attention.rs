@@ -165,7 +165,13 @@ impl CausalAttention<'_> {
     }
 
     /// Turns scores into unnormalised weights e^{s − max} in place; unseen keys get 0. Returns each row's sum.
-    pub(super) fn softmax(&self, scores: &mut [f32], columns: usize, queries: &Range<usize>, first_key: usize) -> [f32; QUERIES] {
+    pub(super) fn softmax(
+        &self,
+        scores: &mut [f32],
+        columns: usize,
+        queries: &Range<usize>,
+        first_key: usize,
+    ) -> [f32; QUERIES] {
         let scale = 1.0 / (self.shape.head_dim as f32).sqrt();
         let mut sums = [1f32; QUERIES];
         simd::vectorised(

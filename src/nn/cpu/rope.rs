@@ -96,17 +96,19 @@ impl Angles<'_> {
 /// Rotates the first `turned` columns of rows of `width`, head by head, by the angles of their tokens' positions.
 pub fn rotate_in_place(rows: &mut [f32], turned: usize, width: usize, angles: Angles<'_>, batch: &Ragged) {
     let positions = batch.positions();
-    rows.par_chunks_mut(width * ROWS_PER_TASK).zip(positions.par_chunks(ROWS_PER_TASK)).for_each(|(rows, positions)| {
-        simd::vectorised(
-            #[inline(always)]
-            || {
-                for (row, &position) in rows.chunks_exact_mut(width).zip(positions) {
-                    let (cos, sin) = angles.at(position as usize);
-                    turn(&mut row[..turned], cos, sin, 1.0);
-                }
-            },
-        );
-    });
+    rows.par_chunks_mut(width * ROWS_PER_TASK).zip(positions.par_chunks(ROWS_PER_TASK)).for_each(
+        |(rows, positions)| {
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    for (row, &position) in rows.chunks_exact_mut(width).zip(positions) {
+                        let (cos, sin) = angles.at(position as usize);
+                        turn(&mut row[..turned], cos, sin, 1.0);
+                    }
+                },
+            );
+        },
+    );
 }
 
 /// By the angles times `sign`.

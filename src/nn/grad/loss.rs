@@ -41,8 +41,10 @@ pub fn head_loss(x: &Tensor, loss: &HeadLoss<'_>, scratch: &mut Vec<f32>) -> Res
     if !on_host(x) {
         let mut dx = Vec::new();
         for chunk in chunks {
-            let accumulate = loss.gradient.map(|(_, accumulate)| if chunk.start == 0 { accumulate } else { Accumulate::Add });
-            let (part, d_part) = composed(&x.narrow(0, chunk.start, chunk.len())?, loss, &loss.targets[chunk], accumulate)?;
+            let accumulate =
+                loss.gradient.map(|(_, accumulate)| if chunk.start == 0 { accumulate } else { Accumulate::Add });
+            let (part, d_part) =
+                composed(&x.narrow(0, chunk.start, chunk.len())?, loss, &loss.targets[chunk], accumulate)?;
             losses.extend(part);
             dx.extend(d_part);
         }

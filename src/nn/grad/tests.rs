@@ -87,13 +87,8 @@ fn the_loss_and_its_gradients_agree_with_the_composed_ones() {
     .unwrap();
     assert_close(&dx.unwrap(), &dx_expected);
     assert_close(&ours, &(d_head + 1.0).unwrap());
-    let (composed, _) = super::loss::composed(
-        &x,
-        &loss(Some((&theirs, Accumulate::Add))),
-        &targets,
-        Some(Accumulate::Add),
-    )
-    .unwrap();
+    let (composed, _) =
+        super::loss::composed(&x, &loss(Some((&theirs, Accumulate::Add))), &targets, Some(Accumulate::Add)).unwrap();
     assert_close(&ours, &theirs);
     for (a, b) in losses.iter().zip(&composed) {
         assert!((a - b).abs() < 1e-5, "{a} is not {b}");

@@ -61,8 +61,10 @@ pub fn causal_attention(
     let rows = |data| Rows { data, stride: queries };
     let operands = Operands { q, k, v, out: rows(out), d_out: rows(d_out) };
     let pairs = op.batch.sequences() * kv_heads;
-    let gradients: Vec<AttentionGradients> =
-        (0..pairs).into_par_iter().map(|pair| Pair::new(op, operands, pair / kv_heads, pair % kv_heads).run()).collect();
+    let gradients: Vec<AttentionGradients> = (0..pairs)
+        .into_par_iter()
+        .map(|pair| Pair::new(op, operands, pair / kv_heads, pair % kv_heads).run())
+        .collect();
     let mut d_qkv = vec![0f32; qkv.len()];
     let places: Vec<(usize, usize)> =
         op.batch.spans().enumerate().flat_map(|(sequence, span)| (0..span.len()).map(move |t| (sequence, t))).collect();

@@ -18,13 +18,7 @@ pub struct Residual<'a> {
 ///
 /// With `g = dy·γ`: `dx = r·(g − x·r²·mean(g·x))`, `dγ = Σ_rows dy·x·r`. `x`, `dy`: `[rows, γ.len()]`.
 #[must_use]
-pub fn rms_norm(
-    x: &[f32],
-    gain: &[f32],
-    dy: &[f32],
-    eps: f64,
-    residual: Option<Residual<'_>>,
-) -> (Vec<f32>, Vec<f32>) {
+pub fn rms_norm(x: &[f32], gain: &[f32], dy: &[f32], eps: f64, residual: Option<Residual<'_>>) -> (Vec<f32>, Vec<f32>) {
     let width = gain.len();
     let task = width * ROWS;
     let mut dx = vec![0f32; x.len()];

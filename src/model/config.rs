@@ -74,6 +74,17 @@ impl DecoderConfig {
         names::all(self).into_iter().map(|(name, _)| name).collect()
     }
 
+    /// The same decoder with this norm placement.
+    #[must_use]
+    pub fn placed(mut self, placement: Placement) -> Self {
+        let layers = self.blocks.len();
+        self.placement = placement;
+        for (layer, block) in self.blocks.iter_mut().enumerate() {
+            block.form = placement.form(layer, layers);
+        }
+        self
+    }
+
     /// Refuses numbers that make no model, naming the field.
     pub(super) fn checked(self) -> Result<Self, ModelError> {
         size("vocab_size", self.vocab, LARGEST_VOCAB)?;

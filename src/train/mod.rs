@@ -5,6 +5,7 @@ mod optimizer;
 mod parameter;
 mod pass;
 
+pub use crate::nn::cpu::backward::IGNORED;
 pub use network::Network;
 pub use optimizer::{AdamW, Optimizer, gradient_norm};
 pub use parameter::Parameter;

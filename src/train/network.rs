@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::parameter::Parameter;
+use super::{optimizer::Optimizer, parameter::Parameter};
 use crate::{
     model::{BranchForm, BranchKind, DecoderConfig, names},
     nn::{AttentionShape, RopeTables},
@@ -141,6 +141,14 @@ impl Network {
             tensors.extend(parameter.unstack(of(parameter))?);
         }
         Ok(tensors)
+    }
+
+    /// One step of the optimiser on the gradients of the last pass, which `clip` multiplies.
+    ///
+    /// # Errors
+    /// An error of the device.
+    pub fn step(&mut self, optimizer: &mut Optimizer, rate: f64, clip: f64) -> Result<()> {
+        optimizer.step(&mut self.parameters, rate, clip)
     }
 
     /// The parameters of block `layer`.

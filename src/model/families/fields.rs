@@ -34,6 +34,8 @@ pub struct Fields {
     pub use_sliding_window: Option<bool>,
     pub max_window_layers: Option<usize>,
     pub layer_types: Option<Vec<String>>,
+    pub norm_placement: Option<String>,
+    pub mix_ln_share: Option<f64>,
     rope_theta: Option<f64>,
     rope_scaling: Option<Value>,
     rope_parameters: Option<Value>,

@@ -1,11 +1,13 @@
 //! Model families: what each `config.json` means. The only place that knows families by name.
 
+mod depthscope;
 mod fields;
 mod llama;
 mod mistral;
 mod qwen;
 pub mod reference;
 
+pub use depthscope::write as write_config;
 use serde_json::Value;
 
 use super::{DecoderConfig, ModelError};
@@ -42,6 +44,12 @@ pub const FAMILIES: &[Family] = &[
         models: "Qwen2, Qwen2.5, R1-Distill-Qwen",
         reference: reference::QWEN2,
         read: qwen::read_qwen2,
+    },
+    Family {
+        architecture: depthscope::ARCHITECTURE,
+        models: "what `depthscope train` makes with norms that Llama does not have",
+        reference: reference::DEPTHSCOPE,
+        read: depthscope::read,
     },
     Family { architecture: "Qwen3ForCausalLM", models: "Qwen3", reference: reference::QWEN3, read: qwen::read_qwen3 },
 ];

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    model::{DecoderConfig, FeedForwardConfig, first_line},
+    model::{DecoderConfig, FeedForwardConfig, Placement, first_line},
     nn::RopeScaling,
 };
 
@@ -31,6 +31,8 @@ pub enum Feature {
     LinearRope,
     /// Llama 3.1's rope scaling.
     Llama3Rope,
+    /// Norms elsewhere than before each branch.
+    NormPlacement,
     /// Rotary angles that are exact although the model computes in a half type: candle computes position · frequency in it.
     HalfTypeRope,
 }
@@ -50,6 +52,7 @@ impl Feature {
             Self::TiedHead => config.tied,
             Self::LinearRope => matches!(config.rope.scaling, RopeScaling::Linear { .. }),
             Self::Llama3Rope => matches!(config.rope.scaling, RopeScaling::Llama3 { .. }),
+            Self::NormPlacement => config.placement != Placement::Pre,
             Self::HalfTypeRope => dtype != DType::F32,
         }
     }
@@ -64,6 +67,7 @@ impl fmt::Display for Feature {
             Self::TiedHead => "tied embeddings",
             Self::LinearRope => "linear rope scaling",
             Self::Llama3Rope => "llama3 rope scaling",
+            Self::NormPlacement => "norm placement but pre",
             Self::HalfTypeRope => "exact rotary angles in bf16 and f16 (f32 works)",
         })
     }
@@ -150,6 +154,11 @@ pub(super) const LLAMA: Reference = Reference {
         let model = llama::Llama::load(source.weights.clone(), &config)?;
         Ok(Box::new(move |ids| model.forward(ids, 0, &mut cache)))
     },
+};
+
+pub(super) const DEPTHSCOPE: Reference = Reference {
+    lacks: &[Feature::NormPlacement, Feature::ExplicitHeadDim, Feature::AttentionBias, Feature::FeedForwardBias],
+    ..LLAMA
 };
 
 pub(super) const MISTRAL: Reference = Reference {

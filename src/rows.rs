@@ -150,6 +150,36 @@ pub struct PruneRow {
     pub count: u64,
 }
 
+/// One step of a training run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LogRow {
+    /// Steps taken, from 1.
+    pub step: u64,
+    /// Tokens read so far.
+    pub tokens: u64,
+    /// Mean next-token loss of the step's batch before the step, nats per predicted token.
+    pub loss: f64,
+    /// The same of the held-out sequences after the step; absent where they were not read.
+    pub held_out_loss: Option<f64>,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Tokens read per second of wall time, since the row before.
+    pub tokens_per_second: f64,
+}
+
+/// One block at one moment of a training run. See [`crate::train::telemetry()`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TelemetryRow {
+    /// Steps taken; 0 is before the first.
+    pub step: u64,
+    /// 0-based block index.
+    pub layer: usize,
+    /// σ²(x_{l+1}) on the held-out tokens: population variance over the hidden dimensions, mean over tokens.
+    pub output_variance: f64,
+    /// ‖∂loss/∂θ‖ over all parameters θ of the block, on the same tokens.
+    pub gradient_norm: f64,
+}
+
 /// A law of output variance against depth, fitted by least squares on the logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fit {

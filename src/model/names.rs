@@ -51,6 +51,22 @@ pub const fn beta(kind: BranchKind) -> &'static str {
     }
 }
 
+/// Layer and name within its block of a tensor that belongs to one.
+pub fn in_block(name: &str) -> Option<(usize, &str)> {
+    let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    Some((layer.parse().ok()?, part))
+}
+
+/// Whether it is the matrix that writes a branch's result into the stream.
+pub fn is_output(part: &str) -> bool {
+    matches!(part, "self_attn.o_proj.weight" | "mlp.down_proj.weight")
+}
+
+/// Whether it is the matrix of queries or of keys.
+pub fn is_query_or_key(part: &str) -> bool {
+    matches!(part, "self_attn.q_proj.weight" | "self_attn.k_proj.weight")
+}
+
 /// A linear map of a block: name without `.weight`, output and input size, whether it has a bias.
 pub struct LinearName {
     pub name: &'static str,

@@ -79,8 +79,7 @@ impl Network {
         Ok(grad::head_loss(&normed, &loss, &mut self.scratch)?.0)
     }
 
-    /// Forward and backward: −ln p of each token's target in nats, and in the parameters the gradients of `weight · Σ −ln p`, which
-    /// replace what is there or are added to it.
+    /// [`Network::forward_backward_observed`] by nobody.
     ///
     /// # Errors
     /// An error of the device.
@@ -90,13 +89,29 @@ impl Network {
         weight: f64,
         accumulate: Accumulate,
     ) -> Result<Vec<f64>> {
+        self.forward_backward_observed(examples, weight, accumulate, |_, _| Ok(()))
+    }
+
+    /// Forward and backward: −ln p of each token's target in nats, and in the parameters the gradients of `weight · Σ −ln p`, which
+    /// replace what is there or are added to it. `observe(layer, x_{layer + 1})` sees each block's output.
+    ///
+    /// # Errors
+    /// An error of the device.
+    pub fn forward_backward_observed(
+        &mut self,
+        examples: &Examples<'_>,
+        weight: f64,
+        accumulate: Accumulate,
+        mut observe: impl FnMut(usize, &Tensor) -> Result<()>,
+    ) -> Result<Vec<f64>> {
         let batch = &examples.batch;
         let mut x = self.embed(examples.ids)?;
         let mut tapes = Vec::with_capacity(self.blocks.len());
-        for block in &self.blocks {
+        for (layer, block) in self.blocks.iter().enumerate() {
             let (tape, next) = self.block_forward(block, &x, batch)?;
             tapes.push(tape);
             x = next;
+            observe(layer, &x)?;
         }
         let normed = self.norm(self.final_norm, &x, 1.0)?;
         let head = &self.parameters[self.head];

@@ -62,6 +62,21 @@ fn replace(path: &Path, folder: &Path, fill: impl FnOnce(&mut File) -> io::Resul
     Ok(())
 }
 
+/// Maps a part of a file into memory, to read.
+///
+/// # Errors
+/// Whatever the system reports.
+#[allow(
+    unsafe_code,
+    reason = "a memory map is unsafe because another process may change the file; what is mapped is only read"
+)]
+pub fn map(file: &File, range: std::ops::Range<u64>) -> io::Result<memmap2::Mmap> {
+    let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+    // SAFETY: the map is private to this call's result and only read. A file cut short by somebody else while it is mapped
+    // would fault, as it would in every tool that maps checkpoints.
+    unsafe { memmap2::MmapOptions::new().offset(range.start).len(length).map(file) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

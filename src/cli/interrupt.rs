@@ -35,6 +35,12 @@ pub fn watch() -> &'static AtomicBool {
     &REQUESTED
 }
 
+/// The same for a run that ends in good order by itself, however long its step takes.
+pub fn watch_patiently() -> &'static AtomicBool {
+    results_are_being_written();
+    watch()
+}
+
 /// From here on results are written: that is soon over, and what took hours to find is not thrown away.
 pub fn results_are_being_written() {
     WRITING.store(true, Ordering::SeqCst);

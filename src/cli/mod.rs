@@ -7,6 +7,7 @@ mod measure;
 mod output;
 mod progress;
 mod summary;
+mod train;
 mod verify;
 
 use std::{
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Verb::Angular(args) => measure::run(&args, measure::Which::Angular),
         Verb::Variance(args) => measure::run(&args, measure::Which::Variance),
         Verb::Verify(args) => verify::run(&args),
+        Verb::Train(args) => train::run(&args),
         Verb::Completions { shell } => completions::run(shell),
     };
     ExitCode::from(result.unwrap_or_else(|error| report(&error)))

@@ -22,6 +22,9 @@ mod words;
 use crate::rng::Rng;
 use stage::{Draft, Stage};
 
+/// The tokenizer of the built-in corpus: byte-level, so it takes any text, with a token for each of its words.
+pub const TOKENIZER: &[u8] = include_bytes!("../../data/tokenizers/builtin.json");
+
 /// The largest number of facts that a question needs.
 pub const MAX_STEPS: usize = 6;
 

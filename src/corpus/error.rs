@@ -34,6 +34,14 @@ pub enum CorpusError {
         /// The folder.
         path: PathBuf,
     },
+    /// Tokens could not be kept.
+    #[error("token file cannot be written ({}: {source}); free space there, or set DEPTHSCOPE_CACHE to another folder", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What was reported.
+        source: std::io::Error,
+    },
     /// Bytes that are not UTF-8.
     #[error("text is not UTF-8 ({at}, first bad byte at offset {offset}); convert it, for example with iconv")]
     NotUtf8 {

@@ -5,6 +5,7 @@
 //! token file ─────────────────────► token_file (tokens.rs) ┴► Sequences
 //! ```
 
+pub mod bpe;
 pub mod builtin;
 mod error;
 mod files;
@@ -12,6 +13,7 @@ mod json;
 mod parquet;
 mod sequences;
 pub mod text;
+pub mod token_store;
 pub mod tokenise;
 pub mod tokens;
 
@@ -19,5 +21,6 @@ pub use error::CorpusError;
 pub use files::SUPPORTED;
 pub use sequences::Sequences;
 pub use text::{Documents, documents};
+pub use token_store::{TokenStore, content_hash, hash_of};
 pub use tokenise::{Cut, Packing, tokenise};
 pub use tokens::{check_vocab, token_file};

@@ -83,14 +83,14 @@ fn check(cut: &Cut) -> Result<(), CorpusError> {
 }
 
 /// A tokenizer, and what it writes around every text.
-struct Encoder {
+pub(super) struct Encoder {
     tokenizer: Tokenizer,
     before: Vec<u32>,
     after: Vec<u32>,
 }
 
 impl Encoder {
-    fn new(tokenizer: &Tokenizer) -> Result<Self, CorpusError> {
+    pub(super) fn new(tokenizer: &Tokenizer) -> Result<Self, CorpusError> {
         let refused = |reason| CorpusError::Tokenizer { document: 0, reason };
         let mut tokenizer = tokenizer.clone();
         tokenizer.with_padding(None);
@@ -104,8 +104,13 @@ impl Encoder {
         Ok(Self { tokenizer, before, after })
     }
 
+    /// `separator`, where the tokenizer does not mark the ends of documents itself.
+    pub(super) fn needed(&self, separator: Option<u32>) -> Option<u32> {
+        separator.filter(|_| self.before.is_empty() && self.after.is_empty())
+    }
+
     /// The first tokens of a document: all of them, or at least `limit`.
-    fn encode(&self, text: &str, limit: usize) -> Result<Vec<u32>, String> {
+    pub(super) fn encode(&self, text: &str, limit: usize) -> Result<Vec<u32>, String> {
         if text.len() <= PIECE {
             return Ok(said(|| self.tokenizer.encode_fast(text, true))?.get_ids().to_vec());
         }
@@ -162,8 +167,7 @@ struct Sequencer {
 
 impl Sequencer {
     fn new(cut: Cut, encoder: &Encoder) -> Self {
-        let separates_itself = !(encoder.before.is_empty() && encoder.after.is_empty());
-        let separator = cut.separator.filter(|_| !separates_itself);
+        let separator = encoder.needed(cut.separator);
         Self { cut, separator, ids: Vec::new(), stream: Vec::new(), documents: 0, truncated: 0, skipped: 0 }
     }
 

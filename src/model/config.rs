@@ -86,7 +86,7 @@ impl DecoderConfig {
     }
 
     /// Refuses numbers that make no model, naming the field.
-    pub(super) fn checked(self) -> Result<Self, ModelError> {
+    pub(crate) fn checked(self) -> Result<Self, ModelError> {
         size("vocab_size", self.vocab, LARGEST_VOCAB)?;
         size("hidden_size", self.hidden, WIDEST)?;
         size("num_hidden_layers", self.blocks.len(), usize::MAX)?;

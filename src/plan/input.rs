@@ -116,7 +116,11 @@ fn built_in(seed: u64, tokenizer: &Tokenizer, cut: &Cut) -> Result<Sequences, Co
 }
 
 /// A path if there is one; else `org/name` is a data set on the Hub.
-fn paths(name: &str, downloads: &dyn hub::Progress, warn: &mut Vec<Warning>) -> Result<Vec<PathBuf>, InputError> {
+pub(super) fn paths(
+    name: &str,
+    downloads: &dyn hub::Progress,
+    warn: &mut Vec<Warning>,
+) -> Result<Vec<PathBuf>, InputError> {
     let path = Path::new(name);
     let parts = name.split('/').count();
     let local = path.exists()

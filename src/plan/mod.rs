@@ -6,6 +6,7 @@ mod manifest;
 mod measure;
 mod memory;
 mod run;
+mod train;
 mod verify;
 mod warning;
 
@@ -15,6 +16,10 @@ pub use manifest::Manifest;
 pub use measure::Findings;
 pub use memory::{MemorySize, peak_resident};
 pub use run::{Host, Run, RunError, run};
+pub use train::{
+    DEFAULT_CHECKPOINT_EVERY, DEFAULT_TRAINED_VOCAB, TrainManifest, TrainPlan, TrainRunError, Trained, dry_run,
+    run_train,
+};
 pub use verify::{DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, VerifyPlan, run_verify};
 pub use warning::Warning;
 

@@ -39,6 +39,11 @@ pub enum Warning {
         /// Of how many.
         sequences: usize,
     },
+    /// LayerNorm Scaling and scaled initialisation do the same thing twice.
+    #[error(
+        "lns is combined with scaled initialisation, which the paper advises against (arXiv 2502.05795); use --init normal"
+    )]
+    ScaledTwice,
     /// The Hub could not be asked whether a branch has moved.
     #[error("Hub did not answer ({repo}); the cached revision is used, which may be older")]
     HubUnanswered {

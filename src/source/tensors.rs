@@ -12,6 +12,8 @@ use safetensors::{Dtype, SafeTensors, tensor::SafeTensorError};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::files::map;
+
 /// Why weights could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorsError {
@@ -247,17 +249,6 @@ fn describe(error: &SafeTensorError, bytes: &[u8]) -> String {
         }
         (error, _) => error.to_string(),
     }
-}
-
-#[allow(
-    unsafe_code,
-    reason = "a memory map is unsafe because another process may change the file; weights are read-only data"
-)]
-fn map(file: &File, range: Range<u64>) -> std::io::Result<memmap2::Mmap> {
-    let length = usize::try_from(range.end - range.start).map_err(std::io::Error::other)?;
-    // SAFETY: the map is private to this call's result and only read. A file cut short by somebody else while it is mapped
-    // would fault, as it would in every tool that maps checkpoints.
-    unsafe { memmap2::MmapOptions::new().offset(range.start).len(length).map(file) }
 }
 
 #[cfg(test)]

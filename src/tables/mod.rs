@@ -7,11 +7,13 @@ pub mod angular;
 mod columns;
 pub mod layers;
 pub mod prune;
+pub mod training;
 pub mod write;
 
 pub use angular::angular;
 pub use layers::layers;
 pub use prune::prune;
+pub use training::{log, read_log, read_telemetry, telemetry};
 pub use write::write;
 
 use crate::files::FileError;
@@ -39,6 +41,14 @@ pub enum TableError {
         format: &'static str,
         /// What polars said.
         source: PolarsError,
+    },
+    /// A table that is needed again cannot be read.
+    #[error("table cannot be read ({}: {problem}); remove the run and start it anew", path.display())]
+    Unreadable {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// The encoded table could not be put on the disk.
     #[error(transparent)]

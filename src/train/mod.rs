@@ -1,18 +1,31 @@
 //! Training: a decoder with gradients, an optimiser, a loop that can be stopped at any moment.
 
+mod budget;
+mod data;
 mod export;
 mod init;
 mod network;
 mod optimizer;
 mod parameter;
 mod pass;
+mod recipe;
+mod run;
+mod schedule;
+mod spike;
+mod state;
 mod telemetry;
 
 pub use crate::nn::cpu::backward::IGNORED;
+pub use budget::Budget;
+pub use data::{Batch, Data, DataError};
 pub use export::{ExportError, export};
 pub use init::{Init, UnknownInit, initial_weights};
 pub use network::Network;
 pub use optimizer::{AdamW, Optimizer, gradient_norm};
 pub use parameter::Parameter;
 pub use pass::Examples;
+pub use recipe::{ModelSizes, OptimizerNumbers, Recipe, RecipeError};
+pub use run::{OnDivergence, Outcome, Settings, TrainError, Watcher, run};
+pub use schedule::Schedule;
+pub use state::StateError;
 pub use telemetry::telemetry;

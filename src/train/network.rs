@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::{optimizer::Optimizer, parameter::Parameter};
 use crate::{
     model::{BranchForm, BranchKind, DecoderConfig, names},
-    nn::{AttentionShape, RopeTables},
+    nn::{AttentionShape, RopeTables, cpu::keep_freed_buffers},
 };
 
 /// Index of a parameter.
@@ -63,6 +63,7 @@ impl Network {
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
+        keep_freed_buffers();
         let mut parameters = Vec::new();
         let mut add = |names: &[String]| -> Result<Id> {
             parameters.push(Parameter::new(names, weights, device, dtype)?);

@@ -1,5 +1,7 @@
 //! AdamW (Loshchilov & Hutter, arXiv 1711.05101), one fused pass over each parameter.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,27 @@ impl Optimizer {
     pub fn new(numbers: AdamW, parameters: &[Parameter]) -> Result<Self> {
         let zero = |parameter: &Parameter| Ok([parameter.value.zeros_like()?, parameter.value.zeros_like()?]);
         Ok(Self { numbers, steps: 0, moments: parameters.iter().map(zero).collect::<Result<_>>()? })
+    }
+
+    /// Goes on from these moments, by the name of their weight, after `steps` steps.
+    ///
+    /// # Errors
+    /// A moment that is missing or of another shape.
+    pub fn restore(
+        &mut self,
+        parameters: &[Parameter],
+        moments: &[BTreeMap<String, Tensor>; 2],
+        steps: u64,
+    ) -> Result<()> {
+        self.steps = steps;
+        for (parameter, ours) in parameters.iter().zip(&self.moments) {
+            for (ours, saved) in ours.iter().zip(moments) {
+                let parts = parameter.parts.iter().map(|(name, _)| saved.get(name).cloned());
+                let Some(parts) = parts.collect::<Option<Vec<_>>>() else { candle_core::bail!("a moment is missing") };
+                ours.slice_set(&Tensor::cat(&parts, 0)?.to_device(ours.device())?.contiguous()?, 0, 0)?;
+            }
+        }
+        Ok(())
     }
 
     /// One step: `m ← β₁m + (1 − β₁)g`, `v ← β₂v + (1 − β₂)g²`, `w ← w − rate·λ·w − rate·m̂/(√v̂ + ε)`, with g the gradient times `clip`.

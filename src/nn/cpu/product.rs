@@ -43,27 +43,61 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// `a·b`, dense, in new memory that is written once: candle's product fills it with zeros first.
+///
+/// # Errors
+/// Shapes that do not fit.
+#[allow(unsafe_code, reason = "gemm writes every element of memory that was not filled before")]
+pub fn new_product(a: Matrix<'_>, b: Matrix<'_>) -> Result<Vec<f32>> {
+    let length = a.shape[0] * b.shape[1];
+    if a.shape[1] == 0 {
+        return Ok(vec![0.0; length]);
+    }
+    let mut c = Vec::with_capacity(length);
+    checked(a, b, length)?;
+    // SAFETY: `c` has room for the m·n elements, and without reading them gemm sets each (k > 0).
+    unsafe {
+        multiply(c.as_mut_ptr(), a, b, Accumulate::Set);
+        c.set_len(length);
+    }
+    Ok(c)
+}
+
 /// `c = a·b` or `c += a·b`, `c` dense, on all threads.
 ///
 /// # Errors
 /// Shapes that do not fit.
 #[allow(unsafe_code, reason = "gemm takes pointers; every bound is checked here")]
 pub fn product(c: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: Accumulate) -> Result<()> {
+    checked(a, b, c.len())?;
+    // SAFETY: `c` holds m·n elements and is borrowed mutably.
+    unsafe { multiply(c.as_mut_ptr(), a, b, accumulate) };
+    Ok(())
+}
+
+fn checked(a: Matrix<'_>, b: Matrix<'_>, length: usize) -> Result<()> {
     let ([m, k], [k_b, n]) = (a.shape, b.shape);
-    if k != k_b || c.len() != m * n {
-        candle_core::bail!("product does not fit ({m} × {k} by {k_b} × {n} into {} elements)", c.len())
+    if k != k_b || length != m * n {
+        candle_core::bail!("product does not fit ({m} × {k} by {k_b} × {n} into {length} elements)")
     }
+    Ok(())
+}
+
+/// # Safety
+/// `c` points to m·n elements that nothing else uses; with [`Accumulate::Add`] they are set.
+#[allow(unsafe_code, reason = "gemm takes pointers")]
+unsafe fn multiply(c: *mut f32, a: Matrix<'_>, b: Matrix<'_>, accumulate: Accumulate) {
+    let ([m, k], [_, n]) = (a.shape, b.shape);
     let add = accumulate == Accumulate::Add;
     let threads = Parallelism::Rayon(rayon::current_num_threads());
     let stride = |stride: usize| stride.cast_signed();
-    // SAFETY: `c` holds m·n elements and is borrowed mutably; `Matrix` can only be made over a slice that holds its last
-    // element, and transposing keeps that.
+    // SAFETY: `Matrix` can only be made over a slice that holds its last element, and transposing keeps that.
     unsafe {
         gemm(
             m,
             n,
             k,
-            c.as_mut_ptr(),
+            c,
             1,
             stride(n),
             add,
@@ -81,7 +115,6 @@ pub fn product(c: &mut [f32], a: Matrix<'_>, b: Matrix<'_>, accumulate: Accumula
             threads,
         );
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -117,10 +117,23 @@ fn turn(row: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
     let half = cos.len();
     for head in row.chunks_exact_mut(2 * half) {
         let (x1, x2) = head.split_at_mut(half);
-        for ((x1, x2), (&cos, &sin)) in x1.iter_mut().zip(x2).zip(cos.iter().zip(sin)) {
+        let ((x1, x1_tail), (x2, x2_tail)) = (x1.as_chunks_mut::<BLOCK>(), x2.as_chunks_mut::<BLOCK>());
+        let ((cos, cos_tail), (sin, sin_tail)) = (cos.as_chunks::<BLOCK>(), sin.as_chunks::<BLOCK>());
+        for ((x1, x2), (cos, sin)) in x1.iter_mut().zip(x2).zip(cos.iter().zip(sin)) {
+            let (a, b) = (*x1, *x2);
+            for i in 0..BLOCK {
+                let sin = sin[i] * sign;
+                x1[i] = a[i] * cos[i] - b[i] * sin;
+                x2[i] = b[i] * cos[i] + a[i] * sin;
+            }
+        }
+        for ((x1, x2), (&cos, &sin)) in x1_tail.iter_mut().zip(x2_tail).zip(cos_tail.iter().zip(sin_tail)) {
             let (a, b, sin) = (*x1, *x2, sin * sign);
             *x1 = a * cos - b * sin;
             *x2 = b * cos + a * sin;
         }
     }
 }
+
+/// Elements of each half that are read before they are written: the compiler cannot know that the halves do not overlap.
+const BLOCK: usize = 8;

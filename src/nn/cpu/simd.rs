@@ -94,7 +94,14 @@ pub fn weighted_difference(w: &[f32], x: &[f32], y: &[f32]) -> f64 {
 
 #[inline(always)]
 fn added_up(partial: &[f32; WIDTH]) -> f64 {
-    partial.iter().fold(0.0, |sum, &x| sum + f64::from(x))
+    // In a tree: one after the other, the additions of a short row would take longer than all before them.
+    let mut sums = [0f64; WIDTH / 4];
+    for (i, sum) in sums.iter_mut().enumerate() {
+        let of = |j: usize| f64::from(partial[i + j * (WIDTH / 4)]);
+        *sum = (of(0) + of(1)) + (of(2) + of(3));
+    }
+    let [a, b, c, d, e, f, g, h] = sums;
+    ((a + e) + (b + f)) + ((c + g) + (d + h))
 }
 
 /// Partial sums in f64.
@@ -150,7 +157,14 @@ pub fn max(x: &[f32]) -> f32 {
             *best = larger(*best, value);
         }
     }
-    partial.iter().chain(tail).fold(f32::NEG_INFINITY, |best, &value| larger(best, value))
+    let mut folded = [f32::NEG_INFINITY; WIDTH / 4];
+    for (i, best) in folded.iter_mut().enumerate() {
+        let of = |j: usize| partial[i + j * (WIDTH / 4)];
+        *best = larger(larger(of(0), of(1)), larger(of(2), of(3)));
+    }
+    let [a, b, c, d, e, f, g, h] = folded;
+    let best = larger(larger(larger(a, e), larger(b, f)), larger(larger(c, g), larger(d, h)));
+    tail.iter().fold(best, |best, &value| larger(best, value))
 }
 
 /// Where `value` is first, a block at a time; 0 if it is nowhere.
@@ -206,6 +220,14 @@ impl SmallProduct<'_> {
         arch().dispatch(self);
     }
 
+    /// Two vectors of row `p` of `b`, from column `j` on.
+    #[inline(always)]
+    fn pair<S: Simd>(&self, _: S, p: usize, j: usize) -> [S::f32s; 2] {
+        let start = p * self.b.stride + j;
+        let (vectors, _) = S::as_simd_f32s(&self.b.data[start..start + 2 * S::F32_LANES]);
+        [vectors[0], vectors[1]]
+    }
+
     #[inline(always)]
     fn tile<S: Simd, const ROWS: usize>(&mut self, simd: S, i: usize, j: usize) {
         let (_, k, _) = self.shape;
@@ -217,26 +239,26 @@ impl SmallProduct<'_> {
                 sum.copy_from_slice(S::as_simd_f32s(&self.c[start..start + 2 * lanes]).0);
             }
         }
-        let mut step = |p: usize, a: [f32; ROWS]| {
-            let start = p * self.b.stride + j;
-            let (b, _) = S::as_simd_f32s(&self.b.data[start..start + 2 * lanes]);
-            for (sum, a) in sums.iter_mut().zip(a) {
-                let a = simd.splat_f32s(a);
-                sum[0] = simd.mul_add_f32s(a, b[0], sum[0]);
-                sum[1] = simd.mul_add_f32s(a, b[1], sum[1]);
-            }
-        };
         match self.a {
             Left::Plain(Rows { data, stride }) => {
                 let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &data[(i + r) * stride..][..k]);
                 for p in 0..k {
-                    step(p, std::array::from_fn(|r| rows[r][p]));
+                    let b = self.pair(simd, p, j);
+                    for (sum, row) in sums.iter_mut().zip(rows) {
+                        let a = simd.splat_f32s(row[p]);
+                        sum[0] = simd.mul_add_f32s(a, b[0], sum[0]);
+                        sum[1] = simd.mul_add_f32s(a, b[1], sum[1]);
+                    }
                 }
             }
             Left::Transposed(Rows { data, stride }) => {
                 for p in 0..k {
-                    let row = &data[p * stride + i..][..ROWS];
-                    step(p, std::array::from_fn(|r| row[r]));
+                    let b = self.pair(simd, p, j);
+                    for (sum, &a) in sums.iter_mut().zip(&data[p * stride + i..][..ROWS]) {
+                        let a = simd.splat_f32s(a);
+                        sum[0] = simd.mul_add_f32s(a, b[0], sum[0]);
+                        sum[1] = simd.mul_add_f32s(a, b[1], sum[1]);
+                    }
                 }
             }
         }

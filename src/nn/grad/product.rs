@@ -9,7 +9,7 @@ use crate::nn::{
     cpu::{
         Accumulate,
         backward::add_rows,
-        product::{Matrix, product},
+        product::{Matrix, new_product, product},
     },
     host::{HostRows, with_f32_mut},
 };
@@ -19,7 +19,16 @@ use crate::nn::{
 /// # Errors
 /// Shapes that do not fit, or an error of the device.
 pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    timed(Work::Product, || x.matmul(&weight.t()?))
+    timed(Work::Product, || {
+        if !on_host(x) {
+            return x.matmul(&weight.t()?);
+        }
+        let ((tokens, inputs), outputs) = (x.dims2()?, weight.dim(0)?);
+        let (rows, weight) = (HostRows::new(x)?, HostRows::new(weight)?);
+        let weight = Matrix::dense(weight.elements()?, outputs, inputs)?.transposed();
+        let y = new_product(Matrix::dense(rows.elements()?, tokens, inputs)?, weight)?;
+        Tensor::from_vec(y, (tokens, outputs), x.device())
+    })
 }
 
 /// `dx = dy·W`.
@@ -27,7 +36,16 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Shapes that do not fit, or an error of the device.
 pub fn input_gradient(dy: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    timed(Work::Product, || dy.matmul(weight))
+    timed(Work::Product, || {
+        if !on_host(dy) {
+            return dy.matmul(weight);
+        }
+        let ((tokens, outputs), inputs) = (dy.dims2()?, weight.dim(1)?);
+        let (rows, weight) = (HostRows::new(dy)?, HostRows::new(weight)?);
+        let weight = Matrix::dense(weight.elements()?, outputs, inputs)?;
+        let dx = new_product(Matrix::dense(rows.elements()?, tokens, outputs)?, weight)?;
+        Tensor::from_vec(dx, (tokens, inputs), dy.device())
+    })
 }
 
 /// `dW (+)= dyᵀ·x`, into `gradient: [out, in]`, f32.

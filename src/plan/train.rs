@@ -1,0 +1,371 @@
+//! A training run: recipe and flags to settings and data.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Instant, SystemTime},
+};
+
+use candle_core::DType;
+use serde::Serialize;
+use tokenizers::Tokenizer;
+
+use super::{DEFAULT_TEXT_FIELD, DeviceChoice, DtypeChoice, InputError, RunError, TextSource, Warning, device, input};
+use crate::{
+    corpus::{self, CorpusError, TokenStore, bpe, builtin},
+    files::{FileError, write_atomically},
+    foreign::guarded,
+    model::{ModelError, Placement},
+    source::hub,
+    train::{
+        Budget, Data, DataError, Init, OnDivergence, Outcome, Recipe, RecipeError, Settings, TrainError, Watcher,
+        run as train,
+    },
+};
+
+/// Vocabulary of a tokenizer that is trained for a run whose recipe names none.
+pub const DEFAULT_TRAINED_VOCAB: usize = 4096;
+/// Steps between two checkpoints.
+pub const DEFAULT_CHECKPOINT_EVERY: usize = 500;
+/// Looks at every layer in a run.
+pub const DEFAULT_LOOKS: usize = 20;
+/// Tokens of the built-in corpus that are made at most; a longer run reads them again.
+pub const MOST_BUILT_IN_TOKENS: usize = 1 << 26;
+/// Seeds of stories for training start here: those for measuring are elsewhere.
+const TRAINING_SEED: u64 = 1 << 33;
+
+/// A run of `train`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrainPlan {
+    /// What is trained, with all flags in it.
+    pub recipe: Recipe,
+    /// What it reads.
+    pub text: TextSource,
+    /// Field of JSON and parquet rows that holds text.
+    pub field: String,
+    /// tokenizer.json, or a folder that holds one.
+    pub tokenizer: Option<PathBuf>,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+    /// Steps between looks at every layer; by default a twentieth of the run.
+    pub telemetry_every: Option<usize>,
+    /// Steps between readings of the held-out sequences; by default a twentieth of the run.
+    pub evaluate_every: Option<usize>,
+    /// What happens when it diverges.
+    pub on_divergence: OnDivergence,
+    /// Goes on with the run in the folder.
+    pub resume: bool,
+    /// Where it runs.
+    pub device: DeviceChoice,
+    /// What passes compute in.
+    pub dtype: DtypeChoice,
+}
+
+impl TrainPlan {
+    /// A plan with the defaults.
+    #[must_use]
+    pub fn new(recipe: Recipe, out: PathBuf) -> Self {
+        Self {
+            recipe,
+            text: TextSource::BuiltIn,
+            field: DEFAULT_TEXT_FIELD.to_owned(),
+            tokenizer: None,
+            out,
+            checkpoint_every: DEFAULT_CHECKPOINT_EVERY,
+            telemetry_every: None,
+            evaluate_every: None,
+            on_divergence: OnDivergence::Stop,
+            resume: false,
+            device: DeviceChoice::Auto,
+            dtype: DtypeChoice::Auto,
+        }
+    }
+
+    /// What the user should know before it runs.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let both = self.recipe.placement == Placement::Lns && self.recipe.init == Init::Scaled;
+        both.then_some(Warning::ScaledTwice).into_iter().collect()
+    }
+}
+
+/// Why a run of `train` failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainRunError {
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// Its sizes.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The text.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The amount of it.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] RunError),
+    /// The run.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A file of the run's folder.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The folder holds a run already.
+    #[error("folder holds a run already ({}); add --resume to go on with it, or choose another --out", out.display())]
+    Exists {
+        /// The folder.
+        out: PathBuf,
+    },
+    /// What is resumed is something else.
+    #[error("run cannot be resumed ({}: it was started with another {what}); give the same flags, or choose another --out", out.display())]
+    Other {
+        /// The folder.
+        out: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// The tokenizer cannot be read, or has more tokens than the model.
+    #[error("tokenizer cannot be used ({problem}); give another --tokenizer")]
+    Tokenizer {
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl From<CorpusError> for TrainRunError {
+    fn from(error: CorpusError) -> Self {
+        Self::Input(error.into())
+    }
+}
+
+/// What was trained, and with what outcome.
+#[derive(Debug, Serialize)]
+pub struct Trained {
+    /// What made it.
+    pub manifest: TrainManifest,
+    /// What came of it.
+    #[serde(skip)]
+    pub outcome: Outcome,
+}
+
+/// Everything that a run's numbers depend on.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainManifest {
+    /// Version of the program.
+    pub depthscope: &'static str,
+    /// Processor and system.
+    pub target: String,
+    /// What was asked for.
+    pub plan: TrainPlan,
+    /// Size and cost.
+    pub budget: Budget,
+    /// SHA-256 of the tokens.
+    pub data: String,
+    /// Tokens of one epoch.
+    pub data_tokens: usize,
+    /// Sequences held out.
+    pub held_out_sequences: usize,
+    /// Where it ran.
+    pub device: String,
+    /// What passes computed in.
+    pub dtype: &'static str,
+    /// When it began.
+    pub started_unix: u64,
+    /// Seconds of this process; a resumed run has spent more.
+    pub wall_seconds: f64,
+    /// The step that it was resumed from.
+    pub resumed_from: Option<usize>,
+    /// Steps skipped by policy.
+    pub skipped: u64,
+    /// Held-out loss after the last step, nats per token.
+    pub held_out_loss: Option<f64>,
+}
+
+/// What a run would cost. Reads the tokenizer, but no text.
+///
+/// # Errors
+/// Sizes that make no model, a tokenizer that cannot be used.
+pub fn dry_run(plan: &TrainPlan) -> Result<Budget, TrainRunError> {
+    let vocab = match (&plan.tokenizer, &plan.text) {
+        (None, TextSource::Named(_)) => plan.recipe.model.vocab.unwrap_or(DEFAULT_TRAINED_VOCAB),
+        (None, TextSource::BuiltIn) => read_tokenizer(builtin::TOKENIZER)?.get_vocab_size(true),
+        (Some(path), _) => read_tokenizer(&tokenizer_bytes(path)?)?.get_vocab_size(true),
+    };
+    let recipe = plan.recipe.clone().checked()?;
+    Ok(Budget::of(&recipe, &recipe.decoder(vocab)?))
+}
+
+/// Carries out a plan.
+///
+/// # Errors
+/// Whatever keeps the text from being read or the run from its last step. What is in the folder stays usable.
+pub fn run_train(
+    plan: &TrainPlan,
+    downloads: &dyn hub::Progress,
+    watcher: &mut dyn Watcher,
+    warn: &mut Vec<Warning>,
+) -> Result<Trained, TrainRunError> {
+    let recipe = plan.recipe.clone().checked()?;
+    check_folder(plan, &recipe)?;
+    let (begun, started) = (SystemTime::now(), Instant::now());
+    let paths = match &plan.text {
+        TextSource::BuiltIn => None,
+        TextSource::Named(name) => Some(input::paths(name, downloads, warn)?),
+    };
+    let tokenizer_bytes = find_tokenizer(plan, &recipe, paths.as_deref())?;
+    let tokenizer = read_tokenizer(&tokenizer_bytes)?;
+    let config = recipe.decoder(tokenizer.get_vocab_size(true))?;
+    if tokenizer.get_vocab_size(true) > config.vocab {
+        let problem = format!("it has {} tokens, the recipe {}", tokenizer.get_vocab_size(true), config.vocab);
+        return Err(TrainRunError::Tokenizer { problem });
+    }
+    let end_of_text = tokenizer.token_to_id(bpe::END_OF_TEXT).or_else(|| tokenizer.token_to_id("</s>"));
+    let store = token_store(plan, &recipe, paths.as_deref(), &tokenizer, &tokenizer_bytes, end_of_text)?;
+    let data = Data::new(store, recipe.seq_len, recipe.batch_size, recipe.seed)?;
+    let device = plan.device.open()?;
+    let dtype = match plan.dtype {
+        DtypeChoice::F32 => DType::F32,
+        DtypeChoice::Bf16 => DType::BF16,
+        DtypeChoice::F16 => DType::F16,
+        DtypeChoice::Auto if device.is_cpu() => DType::F32,
+        DtypeChoice::Auto => DType::BF16,
+    };
+    write_recipe(plan, &recipe, &tokenizer_bytes)?;
+    let every = (recipe.steps / DEFAULT_LOOKS).max(1);
+    let settings = Settings {
+        tokenizer: tokenizer_bytes,
+        end_of_text,
+        out: plan.out.clone(),
+        checkpoint_every: plan.checkpoint_every,
+        telemetry_every: plan.telemetry_every.unwrap_or(every),
+        evaluate_every: plan.evaluate_every.unwrap_or(every),
+        on_divergence: plan.on_divergence,
+        dtype,
+        recipe,
+        config,
+        device,
+    };
+    let outcome = train(&settings, &data, watcher)?;
+    let manifest = TrainManifest {
+        depthscope: env!("CARGO_PKG_VERSION"),
+        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        plan: plan.clone(),
+        budget: Budget::of(&settings.recipe, &settings.config),
+        data: data.hash(),
+        data_tokens: data.tokens(),
+        held_out_sequences: data.held_out_sequences(),
+        device: device::name(&settings.device).to_owned(),
+        dtype: settings.dtype.as_str(),
+        started_unix: begun.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        wall_seconds: started.elapsed().as_secs_f64(),
+        resumed_from: outcome.resumed_from,
+        skipped: outcome.skipped,
+        held_out_loss: outcome.log.last().and_then(|row| row.held_out_loss),
+    };
+    let text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+    write_atomically(&plan.out.join("manifest.json"), |file| std::io::Write::write_all(file, &text))?;
+    Ok(Trained { manifest, outcome })
+}
+
+const RECIPE: &str = "recipe.toml";
+const TOKENIZER: &str = "tokenizer.json";
+
+fn check_folder(plan: &TrainPlan, recipe: &Recipe) -> Result<(), TrainRunError> {
+    let (out, recorded) = (plan.out.clone(), plan.out.join(RECIPE));
+    if !recorded.exists() {
+        return Ok(());
+    }
+    if !plan.resume {
+        return Err(TrainRunError::Exists { out });
+    }
+    let before = Recipe::load(&recorded.to_string_lossy())?;
+    if before == *recipe {
+        return Ok(());
+    }
+    let (before, now) = (before.to_toml()?, recipe.to_toml()?);
+    let differs = before.lines().find(|line| !now.lines().any(|other| other == *line));
+    let what = differs.map_or_else(|| "recipe".to_owned(), |line| format!("recipe, which says {line}"));
+    Err(TrainRunError::Other { out, what })
+}
+
+fn write_recipe(plan: &TrainPlan, recipe: &Recipe, tokenizer: &[u8]) -> Result<(), TrainRunError> {
+    let text = recipe.to_toml()?;
+    write_atomically(&plan.out.join(TOKENIZER), |file| std::io::Write::write_all(file, tokenizer))?;
+    Ok(write_atomically(&plan.out.join(RECIPE), |file| std::io::Write::write_all(file, text.as_bytes()))?)
+}
+
+/// The one that is named; that of the run which is resumed; the built-in one for the built-in corpus; else one trained on the text.
+fn find_tokenizer(plan: &TrainPlan, recipe: &Recipe, paths: Option<&[PathBuf]>) -> Result<Vec<u8>, TrainRunError> {
+    let kept = plan.out.join(TOKENIZER);
+    match (&plan.tokenizer, paths) {
+        (Some(path), _) => tokenizer_bytes(path),
+        _ if plan.resume && kept.exists() => tokenizer_bytes(&kept),
+        (None, None) => Ok(builtin::TOKENIZER.to_vec()),
+        (None, Some(paths)) => {
+            let vocab = recipe.model.vocab.unwrap_or(DEFAULT_TRAINED_VOCAB);
+            let tokenizer = bpe::train_bpe(corpus::documents(paths, &plan.field)?, vocab)?;
+            let json = tokenizer.to_string(false).map_err(|error| unusable(&error.to_string()))?;
+            Ok(json.into_bytes())
+        }
+    }
+}
+
+fn unusable(problem: &str) -> TrainRunError {
+    TrainRunError::Tokenizer { problem: problem.to_owned() }
+}
+
+fn tokenizer_bytes(path: &Path) -> Result<Vec<u8>, TrainRunError> {
+    let file = if path.is_dir() { path.join(TOKENIZER) } else { path.to_owned() };
+    std::fs::read(&file).map_err(|error| unusable(&format!("{}: {error}", file.display())))
+}
+
+fn read_tokenizer(bytes: &[u8]) -> Result<Tokenizer, TrainRunError> {
+    let read = guarded(|| Tokenizer::from_bytes(bytes)).map_err(|problem| unusable(&problem))?;
+    read.map_err(|error| unusable(&error.to_string()))
+}
+
+fn token_store(
+    plan: &TrainPlan,
+    recipe: &Recipe,
+    paths: Option<&[PathBuf]>,
+    tokenizer: &Tokenizer,
+    tokenizer_bytes: &[u8],
+    end_of_text: Option<u32>,
+) -> Result<TokenStore, TrainRunError> {
+    let folder = cache_folder();
+    let tokenizer_hash = corpus::hash_of(&[tokenizer_bytes]);
+    let store = |key: String, limit, documents: Box<dyn FnOnce() -> Documents + '_>| {
+        TokenStore::open_or_make(&folder, &key, tokenizer, end_of_text, limit, documents)
+    };
+    let Some(paths) = paths else {
+        // A tenth more than the run reads, of which a part is held out.
+        let limit = (recipe.steps * recipe.tokens_per_step()).saturating_mul(11) / 10;
+        let limit = limit.clamp(1 << 16, MOST_BUILT_IN_TOKENS);
+        let seed = TRAINING_SEED + recipe.seed;
+        let first: String = builtin::stories(seed).take(64).map(|story| story.text).collect();
+        let key = corpus::hash_of(&[tokenizer_hash.as_bytes(), first.as_bytes(), &limit.to_le_bytes()]);
+        let stories = move || -> Documents { Ok(Box::new(builtin::stories(seed).map(|story| Ok(story.text)))) };
+        return Ok(store(key, limit, Box::new(stories))?);
+    };
+    let content = corpus::content_hash(paths)?;
+    let key = corpus::hash_of(&[tokenizer_hash.as_bytes(), content.as_bytes(), plan.field.as_bytes()]);
+    let documents = || -> Documents { Ok(Box::new(corpus::documents(paths, &plan.field)?)) };
+    Ok(store(key, usize::MAX, Box::new(documents))?)
+}
+
+type Documents = Result<Box<dyn Iterator<Item = Result<String, CorpusError>>>, CorpusError>;
+
+/// `DEPTHSCOPE_CACHE`, or `depthscope` in the user's cache folder, or in that for temporary files.
+fn cache_folder() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("DEPTHSCOPE_CACHE").unwrap_or_else(|| {
+        set("XDG_CACHE_HOME")
+            .or_else(|| set("HOME").map(|home| home.join(".cache")))
+            .unwrap_or_else(std::env::temp_dir)
+            .join("depthscope")
+    })
+}

@@ -4,7 +4,7 @@
 //! together (k = 1 … 6), and answers it:
 //!
 //! > Greta is with Paul. The red key is in the box. Paul went to the mill. Greta took the box. Hugo is in the barn.
-//! > Where is the red key? The red key is in the mill.
+//! > Where is the red key? The red key is in the mill. Where is Hugo? Hugo is in the barn.
 //!
 //! Facts that do not matter stand between those that do, and every wrong answer of a question about places or people is
 //! itself named in the story, so that picking a word that occurs is worth no more than chance. Grammar is learned quickly,
@@ -30,6 +30,9 @@ pub const MAX_STEPS: usize = 6;
 
 /// Number of wrong answers that a story offers beside the right one: the chance of a blind choice is 1/4.
 pub const ALTERNATIVES: usize = 3;
+
+/// Largest number of further questions in a story.
+const MOST_ASIDES: usize = 4;
 
 /// What a story asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +62,7 @@ impl Kind {
 
 /// One micro-story with its question and answers.
 ///
-/// `text` is `"{context} {question} {lead} {answer}."`; a multiple-choice question gives a model everything up to the lead
+/// `text` is `"{context} {question} {lead} {answer}. {asides}"`; a multiple-choice question gives a model everything up to the lead
 /// and compares `answer` with `alternatives` there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Story {
@@ -75,6 +78,8 @@ pub struct Story {
     pub answer: String,
     /// [`ALTERNATIVES`] wrong answers of the same type, distinct, in no telling order.
     pub alternatives: Vec<String>,
+    /// Further questions about the same facts, each with its answer: most of what a small model learns from.
+    pub asides: Vec<String>,
     /// What is asked for.
     pub kind: Kind,
     /// Number of facts that have to be put together, 1 to [`MAX_STEPS`].
@@ -86,7 +91,7 @@ pub struct Story {
 /// ```
 /// use depthscope::corpus::builtin::stories;
 /// let story = stories(1).next().unwrap();
-/// assert!(story.text.ends_with(&format!("{} {}.", story.lead, story.answer)));
+/// assert!(story.text.contains(&format!("{} {} {}.", story.question, story.lead, story.answer)));
 /// ```
 pub fn stories(seed: u64) -> impl Iterator<Item = Story> {
     (0..).map(move |index| story(seed, index))
@@ -126,10 +131,13 @@ fn tell(mut stage: Stage, draft: Draft, kind: Kind, steps: usize) -> Story {
         sentences.insert(0, stage.pick(&words::OPENINGS).to_owned());
     }
     let context = sentences.join(" ");
-    let Draft { question, lead, answer, mut alternatives, .. } = draft;
+    let Draft { question, lead, answer, mut alternatives, mut asides, .. } = draft;
     stage.rng.shuffle(&mut alternatives);
-    let text = format!("{context} {question} {lead} {answer}.");
-    Story { text, context, question, lead, answer, alternatives, kind, steps }
+    stage.rng.shuffle(&mut asides);
+    asides.truncate(1 + stage.rng.below(MOST_ASIDES));
+    let text = [format!("{context} {question} {lead} {answer}."), asides.join(" ")].join(" ");
+    let text = text.trim_end().to_owned();
+    Story { text, context, question, lead, answer, alternatives, asides, kind, steps }
 }
 
 #[cfg(test)]

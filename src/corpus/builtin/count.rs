@@ -11,12 +11,13 @@ const LARGEST: usize = 20;
 pub(super) fn count(stage: &mut Stage, steps: usize) -> Draft {
     let changes = steps.clamp(1, MAX_STEPS) - 1;
     let item = stage.pick(&ITEMS);
-    let (mut threads, person, number) =
+    let (mut threads, mut asides, person, number) =
         if stage.rng.one_in(2) { compared(stage, item, changes) } else { happened(stage, item, changes) };
     for _ in 0..2 {
         let (stranger, amount) = (stage.person(), 1 + stage.rng.below(LARGEST));
         let thing = if stage.rng.one_in(2) { item } else { stage.pick(&ITEMS) };
         threads.push(vec![format!("{stranger} has {}.", some(amount, thing))]);
+        asides.push(how_many(thing, stranger, amount));
     }
     Draft {
         threads,
@@ -24,14 +25,25 @@ pub(super) fn count(stage: &mut Stage, steps: usize) -> Draft {
         lead: format!("{person} has"),
         answer: number.to_string(),
         alternatives: near(stage, number).map(|n| n.to_string()).to_vec(),
+        asides,
     }
 }
 
+/// Threads, asides, who is asked about, and the answer.
+type Told = (Vec<Vec<String>>, Vec<String>, &'static str, usize);
+
+/// A question with its answer.
+fn how_many(item: &str, person: &str, number: usize) -> String {
+    format!("How many {item}s does {person} have? {person} has {number}.")
+}
+
 /// Several people, each with a number that is told by another's.
-fn compared(stage: &mut Stage, item: &str, changes: usize) -> (Vec<Vec<String>>, &'static str, usize) {
+fn compared(stage: &mut Stage, item: &str, changes: usize) -> Told {
     let (mut person, mut number) = (stage.person(), 1 + stage.rng.below(10));
     let mut threads = vec![vec![format!("{person} has {}.", some(number, item))]];
+    let mut asides = Vec::new();
     for _ in 0..changes {
+        asides.push(how_many(item, person, number));
         let next = stage.person();
         let by = 1 + stage.rng.below(5);
         let things = if by == 1 { item.to_owned() } else { format!("{item}s") };
@@ -54,11 +66,11 @@ fn compared(stage: &mut Stage, item: &str, changes: usize) -> (Vec<Vec<String>>,
         threads.push(vec![sentence]);
         person = next;
     }
-    (threads, person, number)
+    (threads, asides, person, number)
 }
 
 /// One person, who finds and loses things in turn.
-fn happened(stage: &mut Stage, item: &str, changes: usize) -> (Vec<Vec<String>>, &'static str, usize) {
+fn happened(stage: &mut Stage, item: &str, changes: usize) -> Told {
     let (person, mut number) = (stage.person(), 1 + stage.rng.below(10));
     let verb = if changes == 0 { "has" } else { "had" };
     let mut thread = vec![format!("{person} {verb} {}.", some(number, item))];
@@ -71,7 +83,7 @@ fn happened(stage: &mut Stage, item: &str, changes: usize) -> (Vec<Vec<String>>,
         number = if loses { number - by } else { number + by };
         thread.push(format!("{person} {verb} {}.", some(by, item)));
     }
-    (vec![thread], person, number)
+    (vec![thread], Vec::new(), person, number)
 }
 
 fn some(number: usize, item: &str) -> String {

@@ -38,26 +38,31 @@ pub(super) fn place(stage: &mut Stage, steps: usize) -> Draft {
     let by_thing = links.inside + links.held > 0 || (links.with == 0 && stage.rng.one_in(3));
     let start = if by_thing { stage.thing() } else { stage.person().to_owned() };
     let mut threads = Vec::new();
-    let mut last = into_containers(stage, &mut threads, &start, links.inside);
+    let mut chain = into_containers(stage, &mut threads, &start, links.inside);
+    let mut last = chain.last().unwrap_or(&start).clone();
     let mut person = !by_thing;
     if links.held == 1 {
         let holder = stage.person();
         threads.push(holds(stage, &last, holder));
         last = holder.to_owned();
+        chain.push(last.clone());
         person = true;
     }
     for _ in 0..links.with {
         let companion = stage.person();
         threads.push(vec![accompanies(stage, &last, companion)]);
         last = companion.to_owned();
+        chain.push(last.clone());
     }
     let (answer, wrong) = (stage.place(), [(); ALTERNATIVES].map(|()| stage.place()));
     let former = stage.pick(&wrong);
     threads.push(if person { visits(stage, &last, answer, former) } else { vec![lies(stage, &last, answer)] });
+    let mut asides: Vec<String> = chain.iter().map(|link| where_is(link, answer)).collect();
     for other in wrong {
         let stranger = stage.person();
         threads.push(visits(stage, stranger, other, answer));
         beside(stage, &mut threads, stranger);
+        asides.push(where_is(stranger, other));
     }
     Draft {
         threads,
@@ -65,20 +70,33 @@ pub(super) fn place(stage: &mut Stage, steps: usize) -> Draft {
         lead: format!("{} is in the", capital(&start)),
         answer: answer.to_owned(),
         alternatives: wrong.map(str::to_owned).to_vec(),
+        asides,
     }
+}
+
+/// A question with its answer.
+fn where_is(what: &str, place: &str) -> String {
+    format!("Where is {what}? {} is in the {place}.", capital(what))
+}
+
+fn who_has(what: &str, person: &str) -> String {
+    format!("Who has {what}? {} is with {person}.", capital(what))
 }
 
 /// "Who has …?" in `steps` steps.
 pub(super) fn holder(stage: &mut Stage, steps: usize) -> Draft {
     let start = stage.thing();
     let mut threads = Vec::new();
-    let last = into_containers(stage, &mut threads, &start, steps.clamp(1, MAX_HOLDER_STEPS) - 1);
+    let chain = into_containers(stage, &mut threads, &start, steps.clamp(1, MAX_HOLDER_STEPS) - 1);
+    let last = chain.last().unwrap_or(&start).clone();
     let answer = stage.person();
     threads.push(holds(stage, &last, answer));
+    let mut asides: Vec<String> = chain.iter().map(|link| who_has(link, answer)).collect();
     let wrong = [(); ALTERNATIVES].map(|()| stage.person());
     for other in wrong {
         let thing = if stage.rng.one_in(3) { stage.container() } else { stage.thing() };
         threads.push(holds(stage, &thing, other));
+        asides.push(who_has(&thing, other));
     }
     Draft {
         threads,
@@ -86,19 +104,21 @@ pub(super) fn holder(stage: &mut Stage, steps: usize) -> Draft {
         lead: format!("{} is with", capital(&start)),
         answer: answer.to_owned(),
         alternatives: wrong.map(str::to_owned).to_vec(),
+        asides,
     }
 }
 
-/// Puts `start` into `count` containers, one in the other, and returns the outermost.
-fn into_containers(stage: &mut Stage, threads: &mut Vec<Vec<String>>, start: &str, count: usize) -> String {
-    let mut last = start.to_owned();
+/// Puts `start` into `count` containers, one in the other, and returns them from the inside out.
+fn into_containers(stage: &mut Stage, threads: &mut Vec<Vec<String>>, start: &str, count: usize) -> Vec<String> {
+    let (mut last, mut chain) = (start.to_owned(), Vec::new());
     for _ in 0..count {
         let container = stage.container();
         let verb = stage.pick(&["is", "lies", "is hidden"]);
         threads.push(vec![format!("{} {verb} in {container}.", capital(&last))]);
+        chain.push(container.clone());
         last = container;
     }
-    last
+    chain
 }
 
 /// Now and then a stranger has a thing or a companion too, so that such links alone do not give the chain away.

@@ -11,6 +11,8 @@ pub(super) struct Draft {
     pub lead: String,
     pub answer: String,
     pub alternatives: Vec<String>,
+    /// Further questions about the same facts, each with its answer in a sentence.
+    pub asides: Vec<String>,
 }
 
 /// The names still free in a story, so that nothing is named twice by accident and every answer is the only right one.

@@ -178,6 +178,7 @@ const fn due(step: usize, every: usize) -> bool {
 impl<'a> Run<'a> {
     fn begin(settings: &'a Settings, data: &'a Data) -> Result<Self, TrainError> {
         let Settings { recipe, config, out, device, dtype, .. } = settings;
+        state::sweep(out);
         let saved = state::load(out)?;
         let hash = data.hash();
         let weights = match &saved {

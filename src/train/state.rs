@@ -62,6 +62,22 @@ pub fn save(out: &Path, network: &Network, optimizer: &Optimizer, progress: &Pro
     write_tensors(&tensors, &path(out), &BTreeMap::from([(PROGRESS.to_owned(), text)]))
 }
 
+/// Takes away what a killed run was writing: it has other names until it is complete.
+pub fn sweep(out: &Path) {
+    for folder in [out.to_owned(), out.join("checkpoint"), out.join("tables")] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // What cannot be removed does no harm but for its size.
+            if name.starts_with(".depthscope-") && name.ends_with(".tmp") {
+                let _ = std::fs::remove_file(entry.path());
+            } else if name.starts_with(".model-") {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
 /// What [`save`] wrote: weights and first and second moments by name, and progress; `None` if there is no checkpoint.
 ///
 /// # Errors

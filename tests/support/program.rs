@@ -131,6 +131,7 @@ impl Desk {
     pub fn prepare(&self, command: &mut Command) {
         command.current_dir(self.folder.path()).env("RUST_BACKTRACE", "1");
         command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", self.path("no-hub"));
+        command.env("DEPTHSCOPE_CACHE", self.path(".cache"));
         command.env_remove("HF_HUB_CACHE").env_remove("HF_TOKEN").env_remove("HF_ENDPOINT");
     }
 

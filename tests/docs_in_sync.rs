@@ -49,7 +49,9 @@ fn the_readme_lists_the_columns_of_every_table() {
         ci_high: None,
         count: 1,
     }]);
-    for table in [layers, angular, prune] {
+    let log = tables::log(&[]);
+    let telemetry = tables::telemetry(&[]);
+    for table in [layers, angular, prune, log, telemetry] {
         let columns: Vec<String> = table.unwrap().get_column_names().iter().map(ToString::to_string).collect();
         assert!(readme().contains(&format!("`{}`", columns.join(", "))), "README lists {columns:?}");
     }
@@ -65,7 +67,7 @@ fn the_readme_lists_every_family() {
 
 #[test]
 fn every_flag_in_the_readme_exists() {
-    let help: String = ["scan", "verify"]
+    let help: String = ["scan", "verify", "train"]
         .map(|verb| {
             let output =
                 std::process::Command::new(env!("CARGO_BIN_EXE_depthscope")).args([verb, "--help"]).output().unwrap();

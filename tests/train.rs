@@ -147,3 +147,16 @@ fn scaling_twice_is_advised_against() {
     let outcome = desk.run("train --recipe tiny --placement lns --init scaled --dry-run --out run").succeeded();
     assert!(outcome.stderr.contains("warning: lns is combined with scaled initialisation"), "{}", outcome.stderr);
 }
+
+#[test]
+fn a_tokenizer_is_learned_and_used() {
+    let desk = Desk::empty();
+    desk.write("page.txt", "The quick brown fox jumps over the lazy dog. ".repeat(200));
+    let outcome = desk.run("tokenizer train --text page.txt --vocab 300 --out own").succeeded();
+    assert!(outcome.stdout.contains("tokens in own/tokenizer.json"), "{}", outcome.stdout);
+    desk.run(&format!("{SHORT} --text page.txt --tokenizer own --quiet --out run")).succeeded();
+    let files = ["own/tokenizer.json", "run/model/tokenizer.json"].map(|file| std::fs::read(desk.path(file)).unwrap());
+    assert!(files[0] == files[1]);
+    refused(&desk, "tokenizer train --text page.txt --vocab 20 --out own", &["--vocab", "257"]);
+    refused(&desk, "tokenizer train --text nosuch.txt --out own", &["nosuch.txt"]);
+}

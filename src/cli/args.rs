@@ -10,8 +10,8 @@ use crate::{
     model::Placement,
     plan::{
         DEFAULT_CHECKPOINT_EVERY, DEFAULT_MODEL, DEFAULT_SAMPLES, DEFAULT_SEED, DEFAULT_SEQ_LEN, DEFAULT_TEXT_FIELD,
-        DEFAULT_TOLERANCE, DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, DeviceChoice, DtypeChoice, Input,
-        MemorySize, PrunePlan, TextSource,
+        DEFAULT_TOLERANCE, DEFAULT_TRAINED_VOCAB, DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, DeviceChoice,
+        DtypeChoice, Input, MemorySize, PrunePlan, TextSource,
     },
     rows::Part,
     train::{Init, OnDivergence},
@@ -49,6 +49,11 @@ pub enum Verb {
     Verify(Box<VerifyArgs>),
     /// Train a small model with any norm placement, watching every layer
     Train(Box<TrainArgs>),
+    /// Make tokenizers
+    Tokenizer {
+        #[command(subcommand)]
+        verb: TokenizerVerb,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -86,6 +91,31 @@ pub struct MeasureArgs {
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenizerVerb {
+    /// Learn a byte-level BPE tokenizer from text
+    Train(TokenizerArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TokenizerArgs {
+    /// Text to learn from: a file, a folder, or a data set on the Hub
+    #[arg(long, value_name = "TEXT")]
+    pub text: String,
+    /// Field of JSON and parquet rows that holds the text
+    #[arg(long, value_name = "FIELD", default_value = DEFAULT_TEXT_FIELD)]
+    pub text_field: String,
+    /// Number of tokens, the 256 bytes and the end of text included
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_TRAINED_VOCAB)]
+    pub vocab: usize,
+    /// Where tokenizer.json goes: a folder, or a file whose name ends with .json
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ mod measure;
 mod output;
 mod progress;
 mod summary;
+mod tokenizer;
 mod train;
 mod verify;
 
@@ -17,7 +18,7 @@ use std::{
 
 use clap::Parser;
 
-use args::{Cli, Verb};
+use args::{Cli, TokenizerVerb, Verb};
 
 /// Done.
 const DONE: u8 = 0;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
         Verb::Variance(args) => measure::run(&args, measure::Which::Variance),
         Verb::Verify(args) => verify::run(&args),
         Verb::Train(args) => train::run(&args),
+        Verb::Tokenizer { verb: TokenizerVerb::Train(args) } => tokenizer::train(&args),
         Verb::Completions { shell } => completions::run(shell),
     };
     ExitCode::from(result.unwrap_or_else(|error| report(&error)))

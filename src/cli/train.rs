@@ -21,7 +21,9 @@ use crate::{
 pub fn run(args: &TrainArgs) -> Result<u8> {
     let plan = plan(args)?;
     if !args.quiet {
-        plan.warnings().iter().for_each(|warning| note(&format!("warning: {warning}")));
+        for warning in plan.warnings() {
+            note(&format!("warning: {warning}"));
+        }
     }
     if args.dry_run {
         print(&render_budget(&plan, &dry_run(&plan)?))?;
@@ -36,7 +38,9 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     live.bar.finish_and_clear();
     let trained = trained?;
     if !args.quiet {
-        warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+        for warning in &warnings {
+            note(&format!("warning: {warning}"));
+        }
         print(&render(&plan, &trained))?;
     }
     Ok(if trained.outcome.stopped { INTERRUPTED } else { DONE })

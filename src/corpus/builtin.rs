@@ -32,7 +32,7 @@ pub const MAX_STEPS: usize = 6;
 pub const ALTERNATIVES: usize = 3;
 
 /// Largest number of further questions in a story.
-const MOST_ASIDES: usize = 4;
+const MOST_ASIDES: usize = 8;
 
 /// What a story asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,7 +78,7 @@ pub struct Story {
     pub answer: String,
     /// [`ALTERNATIVES`] wrong answers of the same type, distinct, in no telling order.
     pub alternatives: Vec<String>,
-    /// Further questions about the same facts, each with its answer: most of what a small model learns from.
+    /// Further questions about the same facts, each with its answer, or the answers alone: most of what a small model learns from.
     pub asides: Vec<String>,
     /// What is asked for.
     pub kind: Kind,
@@ -135,6 +135,12 @@ fn tell(mut stage: Stage, draft: Draft, kind: Kind, steps: usize) -> Story {
     stage.rng.shuffle(&mut alternatives);
     stage.rng.shuffle(&mut asides);
     asides.truncate(1 + stage.rng.below(MOST_ASIDES));
+    for aside in &mut asides {
+        // Half of them without the question: a plain statement in the words of the answers is the easiest thing to learn.
+        if let Some((_, told)) = aside.split_once("? ").filter(|_| stage.rng.one_in(2)) {
+            *aside = told.to_owned();
+        }
+    }
     let text = [format!("{context} {question} {lead} {answer}."), asides.join(" ")].join(" ");
     let text = text.trim_end().to_owned();
     Story { text, context, question, lead, answer, alternatives, asides, kind, steps }

@@ -271,6 +271,27 @@ pub fn run_train(
     Ok(Trained { manifest, outcome })
 }
 
+/// Learns a tokenizer from text and writes it as `out`, or as tokenizer.json in the folder `out`.
+///
+/// # Errors
+/// Text that cannot be read, a vocabulary that is too small, a file that cannot be written.
+pub fn train_tokenizer(
+    text: &str,
+    field: &str,
+    vocab: usize,
+    out: &Path,
+    downloads: &dyn hub::Progress,
+    warn: &mut Vec<Warning>,
+) -> Result<(PathBuf, usize), TrainRunError> {
+    let paths = input::paths(text, downloads, warn)?;
+    let tokenizer = bpe::train_bpe(corpus::documents(&paths, field)?, vocab)?;
+    let json = tokenizer.to_string(false).map_err(|error| unusable(&error.to_string()))?;
+    let named = out.extension().is_some_and(|extension| extension == "json");
+    let file = if named { out.to_owned() } else { out.join(TOKENIZER) };
+    write_atomically(&file, |out| std::io::Write::write_all(out, json.as_bytes()))?;
+    Ok((file, tokenizer.get_vocab_size(true)))
+}
+
 const RECIPE: &str = "recipe.toml";
 const TOKENIZER: &str = "tokenizer.json";
 

@@ -187,7 +187,7 @@ mod tests {
             let span = sequence * 16..(sequence + 1) * 16;
             assert_eq!(batch.ids[span.clone()][1..], batch.targets[span][..15]);
         }
-        data.batch(1);
+        assert_ne!(data.batch(1), batch);
         assert_eq!(data.batch(7), batch);
         assert_eq!(batch.examples(1..3).ids, &batch.ids[16..]);
     }

@@ -272,15 +272,16 @@ impl Network {
     fn attention_backward(
         &self,
         block: &BlockIds,
-        tape: AttentionTape,
+        AttentionTape { qkv, mixed }: AttentionTape,
         h: &Tensor,
         d_out: &Tensor,
         batch: &Ragged,
         accumulate: Accumulate,
     ) -> Result<Tensor> {
-        let d_mixed = self.linear_backward(block.output, &tape.mixed, d_out, accumulate)?;
+        let d_mixed = self.linear_backward(block.output, &mixed, d_out, accumulate)?;
         let shape: AttentionShape = block.shape;
-        let d_qkv = grad::attention_backward(&tape.qkv, &tape.mixed, &d_mixed, shape, &self.rope, batch)?;
+        let d_qkv = grad::attention_backward(&qkv, &mixed, &d_mixed, shape, &self.rope, batch)?;
+        drop((qkv, mixed));
         self.linear_backward(block.qkv, h, &d_qkv, accumulate)
     }
 

@@ -1,14 +1,14 @@
 //! Model families: what each `config.json` means. The only place that knows families by name.
 
-mod depthscope;
 mod fields;
 mod llama;
 mod mistral;
 mod qwen;
 pub mod reference;
+mod trained;
 
-pub use depthscope::write as write_config;
 use serde_json::Value;
+pub use trained::write as write_config;
 
 use super::{DecoderConfig, ModelError};
 use fields::Fields;
@@ -46,10 +46,10 @@ pub const FAMILIES: &[Family] = &[
         read: qwen::read_qwen2,
     },
     Family {
-        architecture: depthscope::ARCHITECTURE,
+        architecture: trained::ARCHITECTURE,
         models: "what `depthscope train` makes with norms that Llama does not have",
         reference: reference::DEPTHSCOPE,
-        read: depthscope::read,
+        read: trained::read,
     },
     Family { architecture: "Qwen3ForCausalLM", models: "Qwen3", reference: reference::QWEN3, read: qwen::read_qwen3 },
 ];

@@ -19,6 +19,7 @@ pub mod prune;
 mod scale;
 mod shape;
 mod ticks;
+pub mod training;
 pub mod variance;
 mod viridis;
 

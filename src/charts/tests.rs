@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::rows::{AngularRow, Fit, Growth, LayerRow, Part, Position, PruneMetric, PruneRow};
+use crate::rows::{AngularRow, Fit, Growth, LayerRow, LogRow, Part, Position, PruneMetric, PruneRow, TelemetryRow};
 
 fn float(number: usize) -> f64 {
     super::bands::float(number)
@@ -265,4 +265,48 @@ fn pictures_to_look_at() {
     (broken[4].delta, broken[4].ci_high) = (f64::NAN, None);
     (broken[6].delta, broken[6].ci_low, broken[6].ci_high) = (-0.2, Some(-0.25), Some(-0.15));
     write(&prune::draw(&broken, 0.01, "not finite and negative"), "prune-broken");
+}
+
+fn looks(steps: &[u64], count: usize) -> Vec<TelemetryRow> {
+    let row = |step: u64, layer: usize| {
+        let depth = float(layer + 1);
+        let growth = (step as f64 / 400.0).min(5.0);
+        TelemetryRow {
+            step,
+            layer,
+            output_variance: 0.01 * depth * (growth * depth / float(count)).exp(),
+            gradient_norm: (1.0 + noise(layer)) / depth / (1.0 + growth),
+        }
+    };
+    steps.iter().flat_map(|&step| (0..count).map(move |layer| row(step, layer))).collect()
+}
+
+fn steps(count: u64) -> Vec<LogRow> {
+    let row = |step: u64| LogRow {
+        step,
+        tokens: step * 4096,
+        loss: 1.2 + 5.0 * (-(step as f64) / 120.0).exp() + 0.2 * noise(step as usize),
+        held_out_loss: step.is_multiple_of(50).then_some(1.25 + 5.0 * (-(step as f64) / 120.0).exp()),
+        learning_rate: 1e-3,
+        tokens_per_second: 1.0,
+    };
+    (1..=count).map(row).collect()
+}
+
+#[test]
+fn a_run_is_drawn_whatever_its_length_and_depth() {
+    for (length, looked, count) in [(0, vec![], 0), (1, vec![0], 1), (1000, (0..21).map(|i| i * 50).collect(), 24)] {
+        for chart in [
+            training::loss(&steps(length), "runs/lns"),
+            training::variance(&looks(&looked, count), "runs/lns"),
+            training::gradient_norm(&looks(&looked, count), "runs/lns"),
+        ] {
+            let svg = chart.svg().unwrap();
+            assert!(svg.contains("runs/lns") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+    }
+    let svg = training::variance(&looks(&[0, 100, 2000], 24), "run").svg().unwrap();
+    for words in ["step 0", "step 100", "step 2,000"] {
+        assert!(svg.contains(words), "{words}");
+    }
 }

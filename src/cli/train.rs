@@ -13,9 +13,10 @@ use super::{
     progress::Bars,
 };
 use crate::{
+    charts,
     plan::{TextSource, TrainPlan, Trained, dry_run, run_train},
     rows::LogRow,
-    train::{Budget, Recipe, Watcher},
+    train::{Budget, Outcome, Recipe, Watcher},
 };
 
 pub fn run(args: &TrainArgs) -> Result<u8> {
@@ -37,6 +38,7 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
     bars.clear();
     live.bar.finish_and_clear();
     let trained = trained?;
+    draw(&plan, &trained)?;
     if !args.quiet {
         for warning in &warnings {
             note(&format!("warning: {warning}"));
@@ -44,6 +46,16 @@ pub fn run(args: &TrainArgs) -> Result<u8> {
         print(&render(&plan, &trained))?;
     }
     Ok(if trained.outcome.stopped { INTERRUPTED } else { DONE })
+}
+
+/// Charts of the whole run, what came before a resumption included.
+fn draw(plan: &TrainPlan, trained: &Trained) -> Result<()> {
+    let (folder, run) = (plan.out.join("charts"), plan.out.display().to_string());
+    let Outcome { log, telemetry, .. } = &trained.outcome;
+    charts::training::loss(log, &run).write(&folder, "loss")?;
+    charts::training::variance(telemetry, &run).write(&folder, "variance_over_training")?;
+    charts::training::gradient_norm(telemetry, &run).write(&folder, "gradient_norm")?;
+    Ok(())
 }
 
 /// The recipe with every flag in it.

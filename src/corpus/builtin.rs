@@ -32,7 +32,7 @@ pub const MAX_STEPS: usize = 6;
 pub const ALTERNATIVES: usize = 3;
 
 /// Largest number of further questions in a story.
-const MOST_ASIDES: usize = 8;
+const MOST_ASIDES: usize = 16;
 
 /// What a story asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,9 +131,16 @@ fn tell(mut stage: Stage, draft: Draft, kind: Kind, steps: usize) -> Story {
         sentences.insert(0, stage.pick(&words::OPENINGS).to_owned());
     }
     let context = sentences.join(" ");
-    let Draft { question, lead, answer, mut alternatives, mut asides, .. } = draft;
+    let Draft { question, lead, answer, mut alternatives, asides, .. } = draft;
     stage.rng.shuffle(&mut alternatives);
-    stage.rng.shuffle(&mut asides);
+    // What is looked up in one step or two is asked again and again: looking up comes before putting together.
+    let rounds = if steps <= 2 { 3 } else { 1 };
+    let mut asides: Vec<String> = std::iter::repeat_n(asides, rounds)
+        .flat_map(|mut round| {
+            stage.rng.shuffle(&mut round);
+            round
+        })
+        .collect();
     asides.truncate(1 + stage.rng.below(MOST_ASIDES));
     for aside in &mut asides {
         // Half of them without the question: a plain statement in the words of the answers is the easiest thing to learn.

@@ -156,10 +156,11 @@ fn accompanies(stage: &mut Stage, person: &str, companion: &str) -> String {
 }
 
 fn visits(stage: &mut Stage, person: &str, place: &str, former: &str) -> Vec<String> {
-    match stage.rng.below(5) {
-        0 | 1 => vec![format!("{person} is in the {place}.")],
-        2 => vec![format!("{person} went to the {place}.")],
-        3 => vec![format!("{person} walked to the {place}.")],
+    match stage.rng.below(8) {
+        // Mostly in the words of the answer.
+        0..5 => vec![format!("{person} is in the {place}.")],
+        5 => vec![format!("{person} went to the {place}.")],
+        6 => vec![format!("{person} walked to the {place}.")],
         _ => vec![format!("{person} was in the {former}."), format!("Then {person} went to the {place}.")],
     }
 }

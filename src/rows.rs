@@ -97,8 +97,7 @@ impl Part {
 }
 
 /// What a removal is judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PruneMetric {
     /// Mean next-token negative log-likelihood, nats per token.
     Nll,
@@ -108,6 +107,11 @@ pub enum PruneMetric {
     Kl,
     /// Share of positions where pruned and full model rank the same token first.
     Top1Agreement,
+    /// Share of questions of the built-in corpus that are answered right.
+    Composition {
+        /// Those that need this number of facts (1 to 6); all of them if absent.
+        steps: Option<usize>,
+    },
 }
 
 impl PruneMetric {
@@ -119,7 +123,20 @@ impl PruneMetric {
             Self::Perplexity => "perplexity",
             Self::Kl => "kl",
             Self::Top1Agreement => "top1_agreement",
+            Self::Composition { steps: None } => "accuracy:composition",
+            Self::Composition { steps: Some(1) } => "accuracy:composition:k=1",
+            Self::Composition { steps: Some(2) } => "accuracy:composition:k=2",
+            Self::Composition { steps: Some(3) } => "accuracy:composition:k=3",
+            Self::Composition { steps: Some(4) } => "accuracy:composition:k=4",
+            Self::Composition { steps: Some(5) } => "accuracy:composition:k=5",
+            Self::Composition { steps: Some(_) } => "accuracy:composition:k=6",
         }
+    }
+}
+
+impl Serialize for PruneMetric {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

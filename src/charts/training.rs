@@ -41,7 +41,7 @@ pub fn loss(rows: &[LogRow], run: &str) -> Chart {
         Entry::new(Sample::Points { stroke: marks, radius: 3.25 }, "held-out text"),
     ]];
     let mut frame = Frame::new(&words, &entries, axes, Grid::Horizontal, 0.0);
-    frame.curve(trained.into_iter(), line);
+    frame.curve(trained, line);
     frame.curve(held_out.iter().copied(), marks);
     for (step, loss) in held_out {
         disc(&mut frame, (step, loss), 3.25, marks.color);

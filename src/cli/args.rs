@@ -9,9 +9,9 @@ use crate::{
     corpus::Packing,
     model::Placement,
     plan::{
-        DEFAULT_CHECKPOINT_EVERY, DEFAULT_MODEL, DEFAULT_SAMPLES, DEFAULT_SEED, DEFAULT_SEQ_LEN, DEFAULT_TEXT_FIELD,
-        DEFAULT_TOLERANCE, DEFAULT_TRAINED_VOCAB, DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, DeviceChoice,
-        DtypeChoice, Input, MemorySize, PrunePlan, TextSource,
+        DEFAULT_CHECKPOINT_EVERY, DEFAULT_MODEL, DEFAULT_QUESTIONS, DEFAULT_SAMPLES, DEFAULT_SEED, DEFAULT_SEQ_LEN,
+        DEFAULT_TEXT_FIELD, DEFAULT_TOLERANCE, DEFAULT_TRAINED_VOCAB, DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE,
+        DeviceChoice, DtypeChoice, Input, MemorySize, PrunePlan, TextSource,
     },
     rows::Part,
     train::{Init, OnDivergence},
@@ -297,6 +297,18 @@ pub struct PruneArgs {
     /// Relative increase of the NLL below which a layer counts as ineffective
     #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_TOLERANCE, value_parser = share)]
     pub tolerance: f64,
+    /// Ask multiple-choice questions too: `composition` asks those of the built-in corpus, by number of facts needed
+    #[arg(long, value_enum, value_name = "TASK")]
+    pub task: Option<Task>,
+    /// Questions for each number of facts, 1 to 6
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_QUESTIONS, value_parser = positive, requires = "task")]
+    pub limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    /// Questions of the built-in corpus
+    Composition,
 }
 
 impl PruneArgs {
@@ -304,7 +316,8 @@ impl PruneArgs {
         let mut parts = self.parts.clone();
         parts.sort_unstable();
         parts.dedup();
-        PrunePlan { parts, window: self.window, tolerance: self.tolerance }
+        let questions = self.task.map(|Task::Composition| self.limit);
+        PrunePlan { parts, window: self.window, tolerance: self.tolerance, questions }
     }
 }
 

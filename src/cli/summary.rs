@@ -20,6 +20,7 @@ pub fn render(run: &Run, written: Option<&[PathBuf]>, paper: &Paper) -> String {
         run.findings.growth.as_ref().map(findings::growth),
         run.findings.cuts.as_deref().map(findings::cheapest),
         run.findings.verdict.as_ref().map(|verdict| findings::verdict(verdict, run)),
+        run.findings.prune.as_deref().and_then(findings::composition),
         Some(files(written)),
     ]
     .into_iter()

@@ -12,6 +12,7 @@ mod files;
 mod json;
 mod parquet;
 mod sequences;
+pub mod task;
 pub mod text;
 pub mod token_store;
 pub mod tokenise;

@@ -1,5 +1,6 @@
 //! What is measured: one file per metric. A metric turns what it sees of a walk into rows; it never prints or writes.
 
+pub mod accuracy;
 pub mod angular;
 pub mod bootstrap;
 pub mod growth;

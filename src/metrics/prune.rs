@@ -98,6 +98,8 @@ fn values(metric: PruneMetric, [full_nll, pruned_nll, kl, agreement, tokens]: Te
         PruneMetric::Perplexity => ((full_nll / tokens).exp(), (pruned_nll / tokens).exp()),
         PruneMetric::Kl => (0.0, kl / tokens),
         PruneMetric::Top1Agreement => (1.0, agreement / tokens),
+        // Not a sum over tokens: see [`super::accuracy`].
+        PruneMetric::Composition { .. } => (f64::NAN, f64::NAN),
     }
 }
 

@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 
 use super::Warning;
 use crate::{
-    corpus::{self, CorpusError, Cut, Packing, Sequences},
+    corpus::{self, CorpusError, Cut, Packing, Sequences, task::Questions},
     source::{
         Checkpoint, SourceError,
         hub::{self, HubConfig, HubError},
@@ -108,6 +108,11 @@ impl Input {
             Self::Text { source: TextSource::Named(name), .. } => name.clone(),
         }
     }
+}
+
+/// Questions of the built-in corpus that no model was trained on.
+pub(super) fn questions(seed: u64, count: usize, checkpoint: &Checkpoint) -> Result<Questions, InputError> {
+    Ok(corpus::task::composition(HELD_OUT_SEED.wrapping_add(seed), count, &checkpoint.tokenizer()?)?)
 }
 
 fn built_in(seed: u64, tokenizer: &Tokenizer, cut: &Cut) -> Result<Sequences, CorpusError> {

@@ -4,9 +4,13 @@ use serde::Serialize;
 
 use super::{Host, Plan, PrunePlan};
 use crate::{
-    corpus::Sequences,
+    corpus::{
+        Sequences,
+        task::{OPTIONS, Questions},
+    },
     metrics::{
         Verdict,
+        accuracy::{self, Answer},
         angular::{Angular, cheapest_starts},
         growth,
         prune::{self, Removal},
@@ -38,6 +42,7 @@ pub(super) fn measure(
     plan: &Plan,
     decoder: &Decoder,
     sequences: &Sequences,
+    questions: Option<&Questions>,
     memory: MemoryPlan,
     host: &Host<'_>,
 ) -> Result<Findings, WalkError> {
@@ -64,7 +69,10 @@ pub(super) fn measure(
     .run(&mut observers)?;
     let layer_rows = variance.map(|variance| variance.rows(&plan.model));
     let angular_rows = angular.map(|angular| angular.rows(&plan.model));
-    let prune = plan.measures.prune.as_ref().map(|_| prune::rows(&plan.model, &removals, &scores, plan.seed));
+    let mut prune = plan.measures.prune.as_ref().map(|_| prune::rows(&plan.model, &removals, &scores, plan.seed));
+    if let (Some(rows), Some(questions)) = (&mut prune, questions) {
+        rows.extend(asked(plan, decoder, questions, &removals, memory, host)?);
+    }
     let tolerance = plan.measures.prune.as_ref().map_or(0.0, |prune| prune.tolerance);
     Ok(Findings {
         growth: layer_rows.as_deref().and_then(growth::fit),
@@ -74,6 +82,30 @@ pub(super) fn measure(
         verdict: prune.as_deref().and_then(|rows| Verdict::new(rows, tolerance)),
         prune,
     })
+}
+
+/// Accuracy of every removal on questions, from a walk of its own.
+fn asked(
+    plan: &Plan,
+    decoder: &Decoder,
+    questions: &Questions,
+    removals: &[Removal],
+    memory: MemoryPlan,
+    host: &Host<'_>,
+) -> Result<Vec<PruneRow>, WalkError> {
+    let routes: Vec<Route> = removals.iter().map(Removal::route).collect();
+    let scores = Walk {
+        model: decoder,
+        sequences: &questions.sequences,
+        removals: &routes,
+        ending: Ending::ScoreNextToken,
+        budget: budget(plan, decoder, memory),
+        watch: Watch { interrupted: host.interrupted, progress: host.progress },
+    }
+    .run(&mut [])?;
+    let answers: Vec<Answer> =
+        questions.items.iter().map(|item| Answer { gold: item.gold, steps: item.steps }).collect();
+    Ok(accuracy::rows(&plan.model, removals, &answers, OPTIONS, &scores, plan.seed))
 }
 
 fn budget(plan: &Plan, decoder: &Decoder, memory: MemoryPlan) -> Budget {

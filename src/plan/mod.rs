@@ -37,6 +37,8 @@ pub const DEFAULT_SEQ_LEN: usize = 256;
 pub const DEFAULT_TEXT_FIELD: &str = "text";
 /// Relative increase of the NLL below which a layer counts as ineffective.
 pub const DEFAULT_TOLERANCE: f64 = 0.01;
+/// Questions of the built-in corpus for each number of facts.
+pub const DEFAULT_QUESTIONS: usize = 25;
 /// Seed of everything random.
 pub const DEFAULT_SEED: u64 = 0;
 
@@ -49,11 +51,13 @@ pub struct PrunePlan {
     pub window: usize,
     /// Relative increase of the NLL that is tolerated.
     pub tolerance: f64,
+    /// Questions of the built-in corpus for each number of facts, if they are asked too.
+    pub questions: Option<usize>,
 }
 
 impl Default for PrunePlan {
     fn default() -> Self {
-        Self { parts: vec![Part::Block], window: 1, tolerance: DEFAULT_TOLERANCE }
+        Self { parts: vec![Part::Block], window: 1, tolerance: DEFAULT_TOLERANCE, questions: None }
     }
 }
 

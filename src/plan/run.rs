@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Findings, InputError, Manifest, MemorySize, Plan, PrunePlan, Warning, device,
+    Findings, InputError, Manifest, MemorySize, Plan, PrunePlan, Warning, device, input,
     manifest::{InputFacts, MemoryFacts, ModelFacts},
     measure::measure,
 };
@@ -94,6 +94,11 @@ pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let config = families::read_config(&checkpoint.config)?;
     let sequences = plan.input.load(&checkpoint, plan.seed, host.downloads, &mut warnings)?;
     check(plan, &config, &sequences, &mut warnings)?;
+    let questions = plan.measures.prune.as_ref().and_then(|prune| prune.questions);
+    let questions = questions.map(|count| input::questions(plan.seed, count, &checkpoint)).transpose()?;
+    if let Some(questions) = &questions {
+        corpus::check_vocab(&questions.sequences, config.vocab).map_err(InputError::from)?;
+    }
     let (begun, started, clock_before) = (SystemTime::now(), Instant::now(), clock::seconds());
     let device = plan.device.open()?;
     let dtype = plan.dtype.resolve(&device, &checkpoint.tensors);
@@ -101,7 +106,7 @@ pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let memory = MemoryPlan::new(&config, dtype.size_in_bytes() as u64, budget);
     let model = ModelFacts::of(&checkpoint, &config).map_err(ModelError::from)?;
     let decoder = Decoder::open(config, checkpoint.tensors, device, dtype, memory.residency)?;
-    let findings = measure(plan, &decoder, &sequences, memory, host)?;
+    let findings = measure(plan, &decoder, &sequences, questions.as_ref(), memory, host)?;
     let manifest = Manifest {
         depthscope: env!("CARGO_PKG_VERSION"),
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),

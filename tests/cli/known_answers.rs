@@ -83,3 +83,21 @@ fn a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary() {
         }
     }
 }
+
+#[test]
+fn questions_are_asked_of_every_removal_and_chance_is_a_quarter() {
+    let desk = Desk::empty();
+    desk.run("train --recipe tiny --steps 1 --quiet --out run").succeeded();
+    let prune = "prune --model run/model --samples 2 --seq-len 32 --task composition --limit 2";
+    desk.run(&format!("{prune} --quiet --out asked")).succeeded();
+    let table = std::fs::read_to_string(desk.path("asked/tables/prune.csv")).unwrap();
+    let rows = |metric: &str| table.lines().filter(|line| line.contains(&format!(",{metric},"))).count();
+    let layers = rows("nll");
+    assert_eq!(rows("accuracy:composition"), layers);
+    for k in 1..=6 {
+        assert_eq!(rows(&format!("accuracy:composition:k={k}")), layers);
+    }
+    let summary = desk.run(prune).succeeded().stdout;
+    assert!(summary.contains("chance 0.25") && summary.contains("(k = 6)"), "{summary}");
+    desk.run("prune --limit 3").failed_with(&["--task"]);
+}

@@ -92,7 +92,8 @@ fn some(number: usize, item: &str) -> String {
 
 /// Wrong numbers close to the right one: whether a number occurs in the story says nothing then.
 fn near(stage: &mut Stage, number: usize) -> [usize; ALTERNATIVES] {
-    let mut close: Vec<usize> = (number.saturating_sub(3).max(1)..=number + 3).filter(|&n| n != number).collect();
+    let mut close: Vec<usize> =
+        (number.saturating_sub(3).max(1)..=(number + 3).min(LARGEST)).filter(|&n| n != number).collect();
     stage.rng.shuffle(&mut close);
     std::array::from_fn(|i| close[i])
 }

@@ -12,7 +12,7 @@ fn the_first_stories_of_seed_one_are_the_same_for_all_time() {
          Who has the jar? The jar is with Leo. The bag is with Leo."
     );
     let hash = super::stories(1).take(1000).fold(Sha256::new(), |hash, story| hash.chain_update(story.text + "\n"));
-    assert_eq!(hash.finalize()[..8], [168, 13, 33, 125, 233, 166, 33, 96]);
+    assert_eq!(hash.finalize()[..8], [111, 244, 241, 210, 30, 223, 246, 103]);
 }
 
 #[test]

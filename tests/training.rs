@@ -2,15 +2,18 @@
 //! fixtures.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod support;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use depthscope::{
-    model::{Placement, families::read_config},
+    model::{Placement, Residency, families::read_config},
     nn::{Ragged, cpu::Accumulate},
-    train::{AdamW, Examples, IGNORED, Network, Optimizer, gradient_norm},
+    train::{AdamW, Examples, IGNORED, Network, Optimizer, export, gradient_norm},
 };
 use serde_json::Value;
+use support::{open, roomy, walk};
 
 fn folder(placement: Placement) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/training/fixtures").join(placement.name())
@@ -130,5 +133,27 @@ fn ten_steps_agree_with_pytorch() {
             1e-3,
             &placement.to_string(),
         );
+    }
+}
+
+#[test]
+fn an_exported_model_has_the_loss_of_pytorch_folded_or_not() {
+    for placement in Placement::ALL {
+        let desk = tempfile::tempdir().unwrap();
+        let folder = desk.path().join("model");
+        let config = read_config(&json(placement, "config.json")).unwrap();
+        export(&config, &tensors(placement, "initial.safetensors"), b"{}", Some(3), &folder).unwrap();
+        let written: Value = serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+        let read = read_config(&written).unwrap();
+        let folded = matches!(placement, Placement::Pre | Placement::Lns);
+        assert_eq!(read.placement.name(), if folded { "pre" } else { placement.name() });
+        assert_eq!(written["model_type"], if folded { "llama" } else { "depthscope" });
+        let curve = json(placement, "curve.json");
+        let sequences: Vec<Vec<u32>> = serde_json::from_value(curve["tokens"][0].clone()).unwrap();
+        let decoder = open(&folder, "config.json", DType::F32, Residency::Resident);
+        let scores = walk(&decoder, &sequences, &[], roomy(DType::F32), &mut []).unwrap();
+        let (nll, tokens) = scores.full.iter().fold((0.0, 0), |(nll, n), s| (nll + s.nll, n + s.tokens));
+        let (loss, expected) = (nll / tokens as f64, curve["losses"][0].as_f64().unwrap());
+        assert!((loss - expected).abs() < 1e-5, "{placement}: {loss} is not {expected}");
     }
 }

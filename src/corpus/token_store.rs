@@ -1,6 +1,6 @@
 //! Tokens of a whole corpus, made once and kept in a file that is mapped into memory.
 //!
-//! The file: [`MAGIC`], width of an id in bytes, number of documents, number of tokens (u64 each), the ids, then the end of every
+//! The file: a mark of eight bytes, width of an id in bytes, number of documents, number of tokens (u64 each), the ids, then the end of every
 //! document in tokens (u64 each), all little-endian. Its name is a hash of what it was made from.
 
 use std::{

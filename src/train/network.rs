@@ -35,7 +35,7 @@ pub(super) struct BlockIds {
     pub down: Id,
 }
 
-/// A decoder with its gradients; [`super::pass`] is what it does.
+/// A decoder with its gradients; `pass.rs` is what it does.
 pub struct Network {
     config: DecoderConfig,
     pub(super) parameters: Vec<Parameter>,

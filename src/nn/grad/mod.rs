@@ -1,7 +1,7 @@
 //! Gradients of the layer pass: each operation forward and backward, for training and for products with Jacobians.
 //!
 //! On the CPU the analytic kernels of [`crate::nn::cpu::backward`] do the work. Elsewhere the same operation is composed of candle's
-//! own and differentiated by it ([`by_autograd`]), which is also what the tests hold the kernels against. What is cheap to
+//! own and differentiated by it (`by_autograd`), which is also what the tests hold the kernels against. What is cheap to
 //! compute again (norms, gates, attention weights) is not kept from the forward pass.
 
 mod attention;

@@ -50,7 +50,7 @@ fn tokens(vocab: usize) -> Vec<Vec<u32>> {
 fn write(name: &str, folder: &Path) {
     let recipe = recipe(name);
     let config = recipe.decoder(VOCAB).unwrap();
-    export(&config, &initial_weights(&config, recipe.init, 0).unwrap(), b"{}", None, &folder.join("model")).unwrap();
+    export(&config, &initial_weights(&config, recipe.init, recipe.init_std, 0).unwrap(), b"{}", None, &folder.join("model")).unwrap();
     std::fs::write(folder.join("tokens.json"), json!(tokens(config.vocab)).to_string()).unwrap();
 }
 
@@ -58,7 +58,7 @@ fn run(name: &str, steps: usize) {
     let recipe = recipe(name);
     let config = recipe.decoder(VOCAB).unwrap();
     let sequences = tokens(config.vocab);
-    let weights = initial_weights(&config, recipe.init, 0).unwrap();
+    let weights = initial_weights(&config, recipe.init, recipe.init_std, 0).unwrap();
     let mut network = Network::new(config, &weights, LENGTH, &Device::Cpu, DType::F32).unwrap();
     drop(weights);
     // What torch.optim.AdamW does by default.

@@ -11,19 +11,20 @@ use crate::{
     rng::Rng,
 };
 
-/// How weights are drawn. Gains are 1; matrices are normal with mean 0 and the standard deviation named here.
+/// How weights are drawn. Gains are 1; matrices are normal with mean 0 and the standard deviation named here, as a multiple of the
+/// recipe's `init_std` σ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Init {
-    /// 0.02 everywhere.
+    /// σ everywhere.
     Normal,
-    /// 0.02, but 0.02/√(2L) for the output projections of attention and feed-forward (GPT-2; Shoeybi et al., arXiv 1909.08053).
+    /// σ, but σ/√(2L) for the output projections of attention and feed-forward (GPT-2; Shoeybi et al., arXiv 1909.08053).
     Scaled,
-    /// 0.02, but 0.02/√(2(layer + 1)) for the output projections of block `layer` (Zhang et al., arXiv 1908.11365).
+    /// σ, but σ/√(2(layer + 1)) for the output projections of block `layer` (Zhang et al., arXiv 1908.11365).
     DepthScaled,
 }
 
-/// Standard deviation of everything that no rule makes smaller.
-const STD: f64 = 0.02;
+/// σ where a recipe says nothing: Llama's and the paper's.
+pub const DEFAULT_INIT_STD: f64 = 0.02;
 /// What LayerScale's factors start from.
 const LAYER_SCALE: f64 = 1e-4;
 
@@ -41,13 +42,13 @@ impl Init {
         }
     }
 
-    /// Standard deviation of the output projections of block `layer` of `layers`.
+    /// Standard deviation of the output projections of block `layer` of `layers`, as a multiple of σ.
     #[must_use]
-    pub fn output_std(self, layer: usize, layers: usize) -> f64 {
+    pub fn output_gain(self, layer: usize, layers: usize) -> f64 {
         match self {
-            Self::Normal => STD,
-            Self::Scaled => STD / (2.0 * layers as f64).sqrt(),
-            Self::DepthScaled => STD / (2.0 * (layer + 1) as f64).sqrt(),
+            Self::Normal => 1.0,
+            Self::Scaled => (2.0 * layers as f64).sqrt().recip(),
+            Self::DepthScaled => (2.0 * (layer + 1) as f64).sqrt().recip(),
         }
     }
 }
@@ -80,19 +81,24 @@ impl FromStr for Init {
     }
 }
 
-/// Every weight under its name in a checkpoint, f32 on the CPU. Each tensor has a random stream of its own, so the same seed gives two
+/// Every weight under its name in a checkpoint, f32 on the CPU, with σ = `std`. Each tensor has a random stream of its own, so the same seed gives two
 /// placements the same matrices.
 ///
 /// # Errors
 /// An error of the device.
-pub fn initial_weights(config: &DecoderConfig, init: Init, seed: u64) -> Result<BTreeMap<String, Tensor>> {
-    let layers = config.blocks.len();
+pub fn initial_weights(
+    config: &DecoderConfig,
+    init: Init,
+    std: f64,
+    seed: u64,
+) -> Result<BTreeMap<String, Tensor>> {
     names::all(config)
         .into_par_iter()
         .map(|(name, shape)| {
-            let values = match start(&name, shape.len(), config.placement, init, layers) {
+            let values = match start(&name, shape.len(), config, init) {
                 Start::Constant(value) => vec![value as f32; shape.iter().product()],
-                Start::Normal(std) => {
+                Start::Normal(gain) => {
+                    let std = std * gain;
                     let mut rng = Rng::for_item(seed, stream(&name));
                     (0..shape.iter().product::<usize>()).map(|_| (rng.normal() * std) as f32).collect()
                 }
@@ -104,12 +110,14 @@ pub fn initial_weights(config: &DecoderConfig, init: Init, seed: u64) -> Result<
 
 enum Start {
     Constant(f64),
+    /// With this multiple of σ as standard deviation.
     Normal(f64),
 }
 
-fn start(name: &str, rank: usize, placement: Placement, init: Init, layers: usize) -> Start {
+fn start(name: &str, rank: usize, config: &DecoderConfig, init: Init) -> Start {
+    let (placement, layers) = (config.placement, config.blocks.len());
     let Some((layer, part)) = names::in_block(name) else {
-        return if rank == 1 { Start::Constant(1.0) } else { Start::Normal(STD) };
+        return if rank == 1 { Start::Constant(1.0) } else { Start::Normal(1.0) };
     };
     if [BranchKind::Attention, BranchKind::FeedForward].map(names::beta).contains(&part) {
         return Start::Constant(if placement == Placement::LayerScale { LAYER_SCALE } else { 0.0 });
@@ -117,13 +125,13 @@ fn start(name: &str, rank: usize, placement: Placement, init: Init, layers: usiz
     if rank == 1 {
         return Start::Constant(1.0);
     }
-    let std = if names::is_output(part) { init.output_std(layer, layers) } else { STD };
+    let output = if names::is_output(part) { init.output_gain(layer, layers) } else { 1.0 };
     // DeepNorm draws all but queries and keys smaller, by (8L)^(−1/4) (arXiv 2203.00555, figure 2).
-    let gain = match placement {
+    let deepnorm = match placement {
         Placement::DeepNorm if !names::is_query_or_key(part) => (8.0 * layers as f64).powf(-0.25),
         _ => 1.0,
     };
-    Start::Normal(std * gain)
+    Start::Normal(output * deepnorm)
 }
 
 /// A number of its own for each name: FNV-1a.
@@ -152,7 +160,7 @@ mod tests {
     fn variances(placement: Placement) -> Vec<f64> {
         // Rows of the embedding are drawn alike, so a small vocabulary shows the same.
         let config = llama_60m(placement, 64);
-        let weights = initial_weights(&config, Init::Normal, 7).unwrap();
+        let weights = initial_weights(&config, Init::Normal, DEFAULT_INIT_STD, 7).unwrap();
         let mut network = Network::new(config, &weights, 64, &Device::Cpu, candle_core::DType::F32).unwrap();
         let ids: Vec<u32> = (0..64).map(|i| (i * 29) % 64).collect();
         let examples = Examples { ids: &ids, targets: &[IGNORED; 64], batch: Ragged::new([64]) };
@@ -185,7 +193,7 @@ mod tests {
     #[test]
     fn placements_start_from_the_same_matrices_and_seeds_from_different_ones() {
         let weights = |placement, seed| {
-            initial_weights(&llama_60m(placement, 8), Init::Normal, seed).unwrap()["lm_head.weight"].clone()
+            initial_weights(&llama_60m(placement, 8), Init::Normal, DEFAULT_INIT_STD, seed).unwrap()["lm_head.weight"].clone()
         };
         let rows = |tensor: Tensor| tensor.to_vec2::<f32>().unwrap();
         assert_eq!(rows(weights(Placement::Pre, 1)), rows(weights(Placement::Lns, 1)));
@@ -196,7 +204,7 @@ mod tests {
     fn output_projections_are_drawn_smaller_where_the_rule_says() {
         let config = llama_60m(Placement::DeepNorm, 8);
         let std = |init, name: &str| {
-            let weights = initial_weights(&config, init, 1).unwrap();
+            let weights = initial_weights(&config, init, DEFAULT_INIT_STD, 1).unwrap();
             let values = weights[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
             (values.iter().map(|x| f64::from(x * x)).sum::<f64>() / values.len() as f64).sqrt()
         };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{AdamW, Init, schedule::Schedule};
+use super::{AdamW, Init, init::DEFAULT_INIT_STD, schedule::Schedule};
 use crate::{
     model::{AttentionConfig, BlockConfig, DecoderConfig, FeedForwardConfig, ModelError, Placement},
     nn::{
@@ -26,6 +26,10 @@ pub struct Recipe {
     /// How weights are drawn.
     #[serde(deserialize_with = "parsed")]
     pub init: Init,
+    /// σ, standard deviation of the matrices before `init` makes some of them smaller. 0.02 suits a width of thousands; a
+    /// narrow model's queries and keys hardly meet then, and 1/√hidden teaches it to look things up much sooner.
+    #[serde(default = "default_init_std")]
+    pub init_std: f64,
     /// Number of steps.
     pub steps: usize,
     /// Sequences of a step.
@@ -98,6 +102,10 @@ impl OptimizerNumbers {
     pub const fn adamw(&self) -> AdamW {
         AdamW { beta1: self.beta1, beta2: self.beta2, eps: self.eps, weight_decay: self.weight_decay }
     }
+}
+
+const fn default_init_std() -> f64 {
+    DEFAULT_INIT_STD
 }
 
 fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
@@ -214,6 +222,7 @@ impl Recipe {
         let optimizer = &self.optimizer;
         let share = |x: f64| (0.0..=1.0).contains(&x);
         for (field, good, value) in [
+            ("init_std", self.init_std > 0.0, self.init_std),
             ("steps", self.steps > 0, self.steps as f64),
             ("batch_size", self.batch_size > 0, self.batch_size as f64),
             ("micro_batch", self.micro_batch != Some(0), 0.0),

@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
         let weights = match &saved {
             Some((_, progress)) if progress.data != hash => return Err(TrainError::OtherData { out: out.clone() }),
             Some((saved, _)) => saved.weights.clone(),
-            None => initial_weights(config, recipe.init, recipe.seed)?,
+            None => initial_weights(config, recipe.init, recipe.init_std, recipe.seed)?,
         };
         let network = Network::new(config.clone(), &weights, recipe.seq_len, device, *dtype)?;
         let mut optimizer = Optimizer::new(recipe.optimizer.adamw(), network.parameters())?;

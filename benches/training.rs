@@ -50,7 +50,14 @@ fn tokens(vocab: usize) -> Vec<Vec<u32>> {
 fn write(name: &str, folder: &Path) {
     let recipe = recipe(name);
     let config = recipe.decoder(VOCAB).unwrap();
-    export(&config, &initial_weights(&config, recipe.init, recipe.init_std, 0).unwrap(), b"{}", None, &folder.join("model")).unwrap();
+    export(
+        &config,
+        &initial_weights(&config, recipe.init, recipe.init_std, 0).unwrap(),
+        b"{}",
+        None,
+        &folder.join("model"),
+    )
+    .unwrap();
     std::fs::write(folder.join("tokens.json"), json!(tokens(config.vocab)).to_string()).unwrap();
 }
 

@@ -197,6 +197,58 @@ pub struct TelemetryRow {
     pub gradient_norm: f64,
 }
 
+/// One model of a comparison. See [`crate::plan::compare()`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunRow {
+    /// The last part of the path or name that the user gave; all of it where that is not unique.
+    pub run: String,
+    /// What the runs of one recipe with different seeds share; else the same as `run`.
+    pub group: String,
+    /// The seed of a training run.
+    pub seed: Option<u64>,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Mean next-token NLL, nats per token.
+    pub loss: f64,
+    /// Lower end of the 95 % bootstrap interval of `loss` over sequences; absent for a single sequence.
+    pub ci_low: Option<f64>,
+    /// Upper end of the same interval.
+    pub ci_high: Option<f64>,
+    /// exp of `loss`.
+    pub perplexity: f64,
+    /// σ² of the last block's output over σ² of the first's.
+    pub variance_growth: f64,
+    /// Angular distance between a block's input and output at the last token, mean over the deeper half, layers ⌈L/2⌉ to L − 1.
+    pub deeper_angle: f64,
+    /// ΔNLL of removing one block, nats per token, median over the deeper half.
+    pub deeper_cost: f64,
+    /// Number of ineffective layers. See [`crate::metrics::Verdict`].
+    pub ineffective: usize,
+    /// Number of predicted tokens behind the loss.
+    pub count: u64,
+}
+
+/// Two groups of a comparison.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PairRow {
+    /// A group.
+    pub first: String,
+    /// Another.
+    pub second: String,
+    /// Loss of `second` − loss of `first`, each the mean over the group's seeds, nats per token.
+    pub difference: f64,
+    /// Lower end of the 95 % paired bootstrap interval over sequences; absent for a single sequence.
+    pub ci_low: Option<f64>,
+    /// Upper end of the same interval.
+    pub ci_high: Option<f64>,
+    /// Number of seeds that both groups have.
+    pub seeds: usize,
+    /// Lower end of the 95 % interval over those seeds (Student's t, paired); absent for fewer than two.
+    pub seeds_low: Option<f64>,
+    /// Upper end of the same interval.
+    pub seeds_high: Option<f64>,
+}
+
 /// A law of output variance against depth, fitted by least squares on the logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fit {

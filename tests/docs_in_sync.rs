@@ -51,7 +51,8 @@ fn the_readme_lists_the_columns_of_every_table() {
     }]);
     let log = tables::log(&[]);
     let telemetry = tables::telemetry(&[]);
-    for table in [layers, angular, prune, log, telemetry] {
+    let (runs, pairs) = (tables::runs(&[]), tables::pairs(&[]));
+    for table in [layers, angular, prune, log, telemetry, runs, pairs] {
         let columns: Vec<String> = table.unwrap().get_column_names().iter().map(ToString::to_string).collect();
         assert!(readme().contains(&format!("`{}`", columns.join(", "))), "README lists {columns:?}");
     }
@@ -67,7 +68,7 @@ fn the_readme_lists_every_family() {
 
 #[test]
 fn every_flag_in_the_readme_exists() {
-    let help: String = ["scan", "verify", "train"]
+    let help: String = ["scan", "verify", "train", "compare"]
         .map(|verb| {
             let output =
                 std::process::Command::new(env!("CARGO_BIN_EXE_depthscope")).args([verb, "--help"]).output().unwrap();

@@ -98,6 +98,32 @@ fn text_of_ones_own_gets_a_tokenizer_of_its_own() {
     assert!(desk.path("run/model/tokenizer.json").exists());
 }
 
+/// The losses of the last `count` steps, on average.
+fn last_losses(desk: &Desk, run: &str, count: usize) -> f64 {
+    let log = read_log(&desk.path(run).join("tables")).unwrap();
+    log[log.len() - count..].iter().map(|row| row.loss).sum::<f64>() / count as f64
+}
+
+#[test]
+fn a_tiny_model_learns_a_page_by_heart_and_a_bigger_budget_gives_a_lower_loss() {
+    let desk = Desk::empty();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    desk.write("page.txt", std::fs::read_to_string(root.join("LICENSE-MIT")).unwrap());
+    let tokenizer = root.join("data/tokenizers/builtin.json");
+    let read = format!("{SMALL} --text page.txt --tokenizer {} --quiet", tokenizer.display());
+    for steps in [60, 600] {
+        desk.run(&format!("{read} --steps {steps} --out s{steps}")).succeeded();
+    }
+    let (short, long) = (last_losses(&desk, "s60", 10), last_losses(&desk, "s600", 10));
+    assert!(long < 0.1, "{long} nats per token of a page read {} times", 600 * 4 * 32 / 600);
+    assert!(short > 1.0, "{short}");
+    let held_out = |run: &str| desk.json(&format!("{run}/manifest.json"))["held_out_loss"].as_f64().unwrap();
+    for steps in [30, 300] {
+        desk.run(&format!("{SMALL} --quiet --steps {steps} --out b{steps}")).succeeded();
+    }
+    assert!(held_out("b300") < held_out("b30") - 0.5, "{} after {}", held_out("b300"), held_out("b30"));
+}
+
 #[test]
 fn a_dry_run_says_what_it_would_cost_and_does_nothing() {
     let desk = Desk::empty();

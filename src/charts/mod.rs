@@ -9,6 +9,7 @@ mod axis;
 mod bands;
 mod chart;
 mod clip;
+pub mod compare;
 mod frame;
 mod label;
 mod legend;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use super::compare::CompareArgs;
 use crate::{
     corpus::Packing,
     model::Placement,
@@ -45,6 +46,8 @@ pub enum Verb {
     Angular(Box<MeasureArgs>),
     /// Measure variance and relative size of what each block adds
     Variance(Box<MeasureArgs>),
+    /// Put training runs or models side by side: loss, variance, angular distance and cost of pruning by depth
+    Compare(Box<CompareArgs>),
     /// Compare logits with candle-transformers' own implementation of the model; exit 1 if they differ
     Verify(Box<VerifyArgs>),
     /// Train a small model with any norm placement, watching every layer
@@ -343,7 +346,7 @@ fn difference(text: &str) -> Result<f64, String> {
     difference.ok_or_else(|| "use a number of at least 0, such as 0.001".to_owned())
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share: &f64| (0.0..=10.0).contains(share));
     share.ok_or_else(|| "use a number from 0 to 10, such as 0.01 for 1 %".to_owned())
 }

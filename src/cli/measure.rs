@@ -34,7 +34,7 @@ pub fn run(args: &MeasureArgs, which: Which) -> Result<u8> {
     if !args.quiet {
         found.manifest.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     }
-    let written = out.map(|out| out.write(&found)).transpose()?;
+    let written = out.map(|out| out.write(|folder| output::stage(&found, folder))).transpose()?;
     match args.format {
         Format::Json => print(&(serde_json::to_string_pretty(&found)? + "\n"))?,
         Format::Table if args.quiet => {}

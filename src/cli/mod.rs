@@ -1,6 +1,7 @@
 //! The command line: flags to plans, runs to summaries. The only module that prints.
 
 mod args;
+mod compare;
 mod completions;
 mod interrupt;
 mod measure;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Verb::Prune(args) => measure::run(&args, measure::Which::Prune),
         Verb::Angular(args) => measure::run(&args, measure::Which::Angular),
         Verb::Variance(args) => measure::run(&args, measure::Which::Variance),
+        Verb::Compare(args) => compare::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Tokenizer { verb: TokenizerVerb::Train(args) } => tokenizer::train(&args),

@@ -60,12 +60,12 @@ impl Folder {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Writes tables, charts and the manifest: all of them, or, after a failure, none.
-    pub fn write(&self, run: &Run) -> Result<Vec<PathBuf>> {
+    /// Writes what `stage` puts below the folder that it is given: all of it, or, after a failure, nothing.
+    pub fn write(&self, stage: impl FnOnce(&Path) -> Result<Vec<PathBuf>>) -> Result<Vec<PathBuf>> {
         let made = Made::folder(&self.path)?;
         let staging = tempfile::Builder::new().prefix(".depthscope-").tempdir_in(&self.path);
         let staging = staging.map_err(|error| unwritable(&self.path, &error))?;
-        let staged = stage(run, staging.path()).map_err(|error| self.without_staging(error))?;
+        let staged = stage(staging.path()).map_err(|error| self.without_staging(error))?;
         let moved: Vec<(PathBuf, PathBuf)> = staged
             .into_iter()
             .filter_map(|from| Some((self.path.join(from.strip_prefix(staging.path()).ok()?), from)))
@@ -97,8 +97,8 @@ fn unwritable(path: &Path, error: &std::io::Error) -> anyhow::Error {
     anyhow!("output cannot be written ({}: {error}); free space there, or choose another --out", path.display())
 }
 
-/// Writes all files of a run below `folder`.
-fn stage(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
+/// Writes tables, charts and the manifest of a run below `folder`.
+pub fn stage(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
     let (tables, charts) = (folder.join("tables"), folder.join("charts"));
     let (findings, model) = (&run.findings, &run.manifest.model.name);
     let mut written = Vec::new();
@@ -115,11 +115,16 @@ fn stage(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
         written.extend(charts::prune::draw(rows, plan.tolerance, model).write(&charts, "prune")?);
     }
     // Last, so that a manifest stands for all the rest.
-    let manifest = folder.join("manifest.json");
-    let text = serde_json::to_vec_pretty(&run.manifest)?;
-    write_atomically(&manifest, |file| file.write_all(&text))?;
-    written.push(manifest);
+    written.push(manifest(folder, &run.manifest)?);
     Ok(written)
+}
+
+/// Writes `manifest.json`.
+pub fn manifest(folder: &Path, manifest: &impl serde::Serialize) -> Result<PathBuf> {
+    let path = folder.join("manifest.json");
+    let text = serde_json::to_vec_pretty(manifest)?;
+    write_atomically(&path, |file| file.write_all(&text))?;
+    Ok(path)
 }
 
 /// A folder that is there for now; what was made for it is removed again unless it is kept.

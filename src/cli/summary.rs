@@ -1,5 +1,6 @@
 //! A run in 80 columns: facts, a bar per layer, a verdict with its numbers.
 
+pub mod comparison;
 mod findings;
 mod layer_table;
 
@@ -54,6 +55,13 @@ fn header(text: &mut String, manifest: &Manifest) {
     for fact in facts {
         text.push_str(&wrapped(&fact));
     }
+}
+
+/// 1_234_567 as `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    groups.join(",")
 }
 
 /// 1_234_567 as `1.2 M`.

@@ -3,6 +3,7 @@
 pub mod accuracy;
 pub mod angular;
 pub mod bootstrap;
+pub mod difference;
 pub mod growth;
 pub mod prune;
 pub mod variance;

@@ -18,7 +18,7 @@ use crate::{
     },
     model::{Decoder, LayeredModel},
     rows::{AngularRow, Growth, LayerRow, PruneRow},
-    walk::{Budget, Ending, MemoryPlan, Observer, Route, Walk, WalkError, Watch},
+    walk::{Budget, Ending, MemoryPlan, Observer, Route, SequenceScore, Walk, WalkError, Watch},
 };
 
 /// The rows of a run; what was not measured is absent.
@@ -36,6 +36,9 @@ pub struct Findings {
     pub prune: Option<Vec<PruneRow>>,
     /// How many layers do next to nothing.
     pub verdict: Option<Verdict>,
+    /// The full model's score on every sequence; empty if nothing was removed, because then nothing is predicted.
+    #[serde(skip)]
+    pub scores: Vec<SequenceScore>,
 }
 
 pub(super) fn measure(
@@ -79,6 +82,7 @@ pub(super) fn measure(
         layers: layer_rows,
         cuts: angular_rows.as_deref().map(|rows| cheapest_starts(rows).into_iter().cloned().collect()),
         angular: angular_rows,
+        scores: if routes.is_empty() { Vec::new() } else { scores.full },
         verdict: prune.as_deref().and_then(|rows| Verdict::new(rows, tolerance)),
         prune,
     })

@@ -1,5 +1,6 @@
 //! What is going to be done: complete, printable, comparable. Flags become a [`Plan`], and every default is here.
 
+mod compare;
 mod device;
 mod input;
 mod manifest;
@@ -10,6 +11,7 @@ mod train;
 mod verify;
 mod warning;
 
+pub use compare::{CompareError, ComparePlan, Comparison, HELD_OUT, compare, held_out_of};
 pub use device::{DeviceChoice, DtypeChoice};
 pub use input::{Input, InputError, TextSource};
 pub use manifest::Manifest;

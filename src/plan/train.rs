@@ -9,7 +9,9 @@ use candle_core::DType;
 use serde::Serialize;
 use tokenizers::Tokenizer;
 
-use super::{DEFAULT_TEXT_FIELD, DeviceChoice, DtypeChoice, InputError, RunError, TextSource, Warning, device, input};
+use super::{
+    DEFAULT_TEXT_FIELD, DeviceChoice, DtypeChoice, HELD_OUT, InputError, RunError, TextSource, Warning, device, input,
+};
 use crate::{
     corpus::{self, CorpusError, TokenStore, bpe, builtin},
     files::{FileError, write_atomically},
@@ -30,7 +32,8 @@ pub const DEFAULT_CHECKPOINT_EVERY: usize = 500;
 pub const DEFAULT_LOOKS: usize = 20;
 /// Tokens of the built-in corpus that are made at most; a longer run reads them again.
 pub const MOST_BUILT_IN_TOKENS: usize = 1 << 26;
-/// Seeds of stories for training start here: those for measuring are elsewhere.
+/// Seed of the stories for training, the same whatever a run's own seed: runs are compared on the same text. Those for measuring
+/// are elsewhere.
 const TRAINING_SEED: u64 = 1 << 33;
 
 /// A run of `train`.
@@ -235,6 +238,7 @@ pub fn run_train(
         DtypeChoice::Auto => DType::BF16,
     };
     write_recipe(plan, &recipe, &tokenizer_bytes)?;
+    write_json(plan, HELD_OUT, &data.held_out_ids())?;
     let every = (recipe.steps / DEFAULT_LOOKS).max(1);
     let settings = Settings {
         tokenizer: tokenizer_bytes,
@@ -313,6 +317,11 @@ fn check_folder(plan: &TrainPlan, recipe: &Recipe) -> Result<(), TrainRunError> 
     Err(TrainRunError::Other { out, what })
 }
 
+fn write_json(plan: &TrainPlan, name: &str, value: &impl Serialize) -> Result<(), FileError> {
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    write_atomically(&plan.out.join(name), |file| std::io::Write::write_all(file, &text))
+}
+
 fn write_recipe(plan: &TrainPlan, recipe: &Recipe, tokenizer: &[u8]) -> Result<(), TrainRunError> {
     let text = recipe.to_toml()?;
     write_atomically(&plan.out.join(TOKENIZER), |file| std::io::Write::write_all(file, tokenizer))?;
@@ -366,7 +375,7 @@ fn token_store(
         // A tenth more than the run reads, of which a part is held out.
         let limit = (recipe.steps * recipe.tokens_per_step()).saturating_mul(11) / 10;
         let limit = limit.clamp(1 << 16, MOST_BUILT_IN_TOKENS);
-        let seed = TRAINING_SEED + recipe.seed;
+        let seed = TRAINING_SEED;
         let first: String = builtin::stories(seed).take(64).map(|story| story.text).collect();
         let key = corpus::hash_of(&[tokenizer_hash.as_bytes(), first.as_bytes(), &limit.to_le_bytes()]);
         let stories = move || -> Documents { Ok(Box::new(builtin::stories(seed).map(|story| Ok(story.text)))) };

@@ -22,6 +22,11 @@ pub(super) fn counts(name: &'static str, values: impl Iterator<Item = u64>) -> C
     Series::new(name.into(), values.collect::<Vec<_>>()).into()
 }
 
+/// A `UInt64` column in which what is absent is null.
+pub(super) fn optional_counts(name: &'static str, values: impl Iterator<Item = Option<u64>>) -> Column {
+    Series::new(name.into(), values.collect::<Vec<_>>()).into()
+}
+
 /// A `Float64` column without nulls; NaN stays NaN.
 pub(super) fn floats(name: &'static str, values: impl Iterator<Item = f64>) -> Column {
     Series::new(name.into(), values.collect::<Vec<_>>()).into()

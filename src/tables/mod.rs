@@ -5,12 +5,14 @@
 
 pub mod angular;
 mod columns;
+pub mod compare;
 pub mod layers;
 pub mod prune;
 pub mod training;
 pub mod write;
 
 pub use angular::angular;
+pub use compare::{pairs, runs};
 pub use layers::layers;
 pub use prune::prune;
 pub use training::{log, read_log, read_telemetry, telemetry};

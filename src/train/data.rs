@@ -107,6 +107,13 @@ impl Data {
         starts.chunks(at_most.max(1)).map(|starts| self.read(starts.iter().copied())).collect()
     }
 
+    /// The same as lists of token ids.
+    #[must_use]
+    pub fn held_out_ids(&self) -> Vec<Vec<u32>> {
+        let start = |i| self.held_out.0 + i * self.seq_len;
+        (0..self.held_out.1).map(|i| self.store.ids(start(i), self.seq_len).collect()).collect()
+    }
+
     /// SHA-256 of the tokens.
     #[must_use]
     pub fn hash(&self) -> String {

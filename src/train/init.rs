@@ -86,12 +86,7 @@ impl FromStr for Init {
 ///
 /// # Errors
 /// An error of the device.
-pub fn initial_weights(
-    config: &DecoderConfig,
-    init: Init,
-    std: f64,
-    seed: u64,
-) -> Result<BTreeMap<String, Tensor>> {
+pub fn initial_weights(config: &DecoderConfig, init: Init, std: f64, seed: u64) -> Result<BTreeMap<String, Tensor>> {
     names::all(config)
         .into_par_iter()
         .map(|(name, shape)| {
@@ -193,7 +188,8 @@ mod tests {
     #[test]
     fn placements_start_from_the_same_matrices_and_seeds_from_different_ones() {
         let weights = |placement, seed| {
-            initial_weights(&llama_60m(placement, 8), Init::Normal, DEFAULT_INIT_STD, seed).unwrap()["lm_head.weight"].clone()
+            initial_weights(&llama_60m(placement, 8), Init::Normal, DEFAULT_INIT_STD, seed).unwrap()["lm_head.weight"]
+                .clone()
         };
         let rows = |tensor: Tensor| tensor.to_vec2::<f32>().unwrap();
         assert_eq!(rows(weights(Placement::Pre, 1)), rows(weights(Placement::Lns, 1)));

@@ -1,0 +1,139 @@
+//! `depthscope compare`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{
+    DONE,
+    args::{Format, InputArgs, share},
+    interrupt,
+    output::{self, print},
+    progress::Bars,
+    summary,
+};
+use crate::{
+    charts,
+    plan::{
+        ComparePlan, Comparison, DEFAULT_SEED, DEFAULT_TOLERANCE, DeviceChoice, DtypeChoice, Host, MemorySize,
+        compare as carry_out, held_out_of,
+    },
+    tables,
+};
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Folders of training runs, or models (Hub id, folder, `embedded:NAME`) with the same tokenizer. Without `--text` or
+    /// `--tokens`, training runs with the same held-out text read that, and everything else the built-in corpus
+    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    pub runs: Vec<String>,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Relative increase of the NLL below which a layer counts as ineffective
+    #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_TOLERANCE, value_parser = share)]
+    pub tolerance: f64,
+    /// Write tables, charts and a manifest to this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// `auto`, `cpu`, `cuda:N` or `metal`
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// `auto` (f32 on the CPU, the checkpoint's own on a GPU), `f32`, `bf16` or `f16`
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    pub dtype: DtypeChoice,
+    /// Memory to use, such as `4GiB`; a larger model is read block by block [default: most of what is free]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<MemorySize>,
+    /// Seed of the built-in corpus and of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED)]
+    pub seed: u64,
+    /// Print nothing but errors (and the document of `--format json`)
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+pub fn run(args: &CompareArgs) -> Result<u8> {
+    let plan = plan(args);
+    let interrupted = interrupt::watch();
+    let out = args.out.as_deref().map(output::Folder::check).transpose()?;
+    let bars = Bars::new(args.quiet);
+    let host = Host { interrupted, progress: &|share| bars.walk(share), downloads: &bars };
+    let found = carry_out(&plan, &host);
+    interrupt::results_are_being_written();
+    bars.clear();
+    let found = found?;
+    if !args.quiet {
+        for (warning, runs) in warnings(&found) {
+            output::note(&format!("warning: {}: {warning}", runs.join(", ")));
+        }
+    }
+    let written = out.map(|out| out.write(|folder| stage(&found, folder))).transpose()?;
+    match args.format {
+        Format::Json => print(&(serde_json::to_string_pretty(&found)? + "\n"))?,
+        Format::Table if args.quiet => {}
+        Format::Table => print(&summary::comparison::render(&found, written.as_deref()))?,
+    }
+    Ok(DONE)
+}
+
+fn plan(args: &CompareArgs) -> ComparePlan {
+    let named = args.input.text.is_some() || args.input.tokens.is_some();
+    let own = if named { None } else { held_out_of(&args.runs) };
+    ComparePlan {
+        runs: args.runs.clone(),
+        input: own.unwrap_or_else(|| args.input.input()),
+        tolerance: args.tolerance,
+        device: args.device,
+        dtype: args.dtype,
+        memory: args.memory,
+        seed: args.seed,
+    }
+}
+
+/// Each warning with the runs that it is about.
+fn warnings(found: &Comparison) -> BTreeMap<String, Vec<&str>> {
+    let mut warnings: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (run, manifest) in found.runs.iter().zip(&found.manifests) {
+        for warning in &manifest.warnings {
+            warnings.entry(warning.to_string()).or_default().push(&run.run);
+        }
+    }
+    warnings
+}
+
+/// Writes tables, charts and the manifest below `folder`.
+fn stage(found: &Comparison, folder: &Path) -> Result<Vec<PathBuf>> {
+    let (tables, charts) = (folder.join("tables"), folder.join("charts"));
+    let subtitle = format!("{} tokens of {}", summary::thousands(found.runs[0].count), found.plan.input.describe());
+    let mut written = Vec::new();
+    for (table, name) in [
+        (tables::runs(&found.runs)?, "runs"),
+        (tables::pairs(&found.pairs)?, "pairs"),
+        (tables::layers(&found.layers)?, "layers"),
+        (tables::angular(&found.angular)?, "angular"),
+        (tables::prune(&found.prune)?, "prune"),
+    ] {
+        written.extend(tables::write(&table, &tables, name)?);
+    }
+    let mut drawn = vec![
+        (charts::compare::variance(&found.runs, &found.layers, &subtitle), "variance"),
+        (charts::compare::angular(&found.runs, &found.angular, &subtitle), "angular"),
+        (charts::compare::prune(&found.runs, &found.prune, found.plan.tolerance, &subtitle), "prune"),
+    ];
+    if !found.logs.is_empty() {
+        drawn.push((charts::compare::loss(&found.runs, &found.logs, "on each run's own held-out text"), "loss"));
+    }
+    for (chart, name) in drawn {
+        written.extend(chart.write(&charts, name)?);
+    }
+    let manifest = serde_json::json!({ "plan": found.plan, "runs": found.manifests });
+    written.push(output::manifest(folder, &manifest)?);
+    Ok(written)
+}

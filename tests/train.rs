@@ -124,6 +124,75 @@ fn a_tiny_model_learns_a_page_by_heart_and_a_bigger_budget_gives_a_lower_loss() 
     assert!(held_out("b300") < held_out("b30") - 0.5, "{} after {}", held_out("b300"), held_out("b30"));
 }
 
+/// A trained model and a file of examples for it.
+fn to_fine_tune() -> Desk {
+    let desk = Desk::empty();
+    desk.run(&format!("{SMALL} --steps 20 --quiet --placement lns --out base")).succeeded();
+    let example = |i: usize| {
+        let (name, place) = (["Anna", "Ben", "Clara", "Leo"][i % 4], ["mill", "barn", "cave", "hall"][i % 4]);
+        format!(
+            "{}\n",
+            serde_json::json!({ "prompt": format!("Story {i}: {name} is in the"), "response": format!(" {place}.") })
+        )
+    };
+    desk.write("sft.jsonl", (0..40).map(example).collect::<String>());
+    desk
+}
+
+const FINE_TUNE: &str =
+    "train --recipe tiny --batch-size 4 --from base/model --sft sft.jsonl --learning-rate 1e-2 --quiet";
+
+#[test]
+fn fine_tuning_teaches_the_responses_and_leaves_a_model_of_the_same_kind() {
+    let desk = to_fine_tune();
+    desk.run(&format!("{FINE_TUNE} --steps 250 --out tuned")).succeeded();
+    let log = read_log(&desk.path("tuned/tables")).unwrap();
+    // Three tokens of each response, all of which follow from the prompt; the prompt's numbers, which do not, are not counted.
+    assert!(log[0].loss > 2.0 && last_losses(&desk, "tuned", 5) < 0.05, "{} to {}", log[0].loss, log[249].loss);
+    let [before, after] = ["base", "tuned"].map(|run| desk.json(&format!("{run}/model/config.json")));
+    assert_eq!(before, after);
+    let tokenizer = |run: &str| desk.json(&format!("{run}/model/tokenizer.json"));
+    assert_eq!(tokenizer("base"), tokenizer("tuned"));
+    desk.run("prune --model tuned/model --samples 2 --seq-len 32 --quiet").succeeded();
+}
+
+#[test]
+fn fine_tuning_is_resumed_like_any_run() {
+    let desk = to_fine_tune();
+    desk.run(&format!("{FINE_TUNE} --steps 12 --checkpoint-every 4 --out whole")).succeeded();
+    let mut process = desk
+        .program()
+        .args(format!("{FINE_TUNE} --steps 12 --checkpoint-every 4 --out broken").split_whitespace())
+        .spawn()
+        .unwrap();
+    while !desk.path("broken/checkpoint/state.safetensors").exists() && process.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    desk.run(&format!("{FINE_TUNE} --steps 12 --checkpoint-every 4 --resume --out broken")).succeeded();
+    assert!(weights(&desk, "whole") == weights(&desk, "broken"), "bit by bit");
+    let rows = |run: &str| read_log(&desk.path(run).join("tables")).unwrap();
+    assert_eq!(rows("whole")[11].tokens, rows("broken")[11].tokens);
+}
+
+#[test]
+fn what_cannot_be_fine_tuned_is_refused() {
+    let desk = to_fine_tune();
+    refused(&desk, "train --recipe tiny --sft sft.jsonl --out x", &["--from"]);
+    refused(&desk, "train --recipe tiny --from base/model --placement lns --out x", &["--placement"]);
+    refused(&desk, "train --recipe tiny --from nosuch --sft sft.jsonl --out x", &["nosuch", "does not exist"]);
+    refused(&desk, "train --recipe tiny --from base/model --sft nosuch.jsonl --out x", &["nosuch.jsonl"]);
+    desk.write("bad.jsonl", "{\"prompt\": \"a\", \"response\": \"b\"}\n{\"prompt\": \"a\"}\n");
+    refused(&desk, "train --recipe tiny --from base/model --sft bad.jsonl --out x", &["bad.jsonl, line 2", "response"]);
+    desk.write(
+        "chat.jsonl",
+        r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#,
+    );
+    refused(&desk, "train --recipe tiny --from base/model --sft chat.jsonl --out x", &["chat template"]);
+    assert!(!desk.path("x").exists());
+}
+
 #[test]
 fn a_dry_run_says_what_it_would_cost_and_does_nothing() {
     let desk = Desk::empty();

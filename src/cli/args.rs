@@ -126,6 +126,12 @@ pub struct TrainArgs {
     /// What is trained: a name (`tiny`, `9m`, `deep24-96`, …) or a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     pub recipe: String,
+    /// Go on from this model (folder, Hub id or `embedded:NAME`) instead of drawn weights; the recipe gives all but sizes and placement
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["placement", "init"])]
+    pub from: Option<String>,
+    /// Fine-tune on a jsonl file of `prompt` and `response`, or of `messages` for the model's chat template; only responses count in the loss
+    #[arg(long, value_name = "FILE", requires = "from", conflicts_with_all = ["text", "text_field", "tokenizer"])]
+    pub sft: Option<PathBuf>,
     /// Norm placement: pre, post, deepnorm, mix-ln[:SHARE], lns, output-norm, sandwich, layerscale or skipinit [default: the recipe's]
     #[arg(long, value_name = "P")]
     pub placement: Option<Placement>,

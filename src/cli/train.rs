@@ -71,6 +71,8 @@ fn plan(args: &TrainArgs) -> Result<TrainPlan> {
     recipe.optimizer.learning_rate = args.learning_rate.unwrap_or(recipe.optimizer.learning_rate);
     let text = args.text.clone().map_or(TextSource::BuiltIn, TextSource::Named);
     Ok(TrainPlan {
+        from: args.from.clone(),
+        sft: args.sft.clone(),
         text,
         field: args.text_field.clone(),
         tokenizer: args.tokenizer.clone(),

@@ -34,6 +34,16 @@ pub enum CorpusError {
         /// The folder.
         path: PathBuf,
     },
+    /// A line of a fine-tuning file.
+    #[error("example is not usable ({}, line {line}: {reason}); correct or remove it", path.display())]
+    Dialogue {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// Tokens could not be kept.
     #[error("token file cannot be written ({}: {source}); free space there, or set DEPTHSCOPE_CACHE to another folder", path.display())]
     Store {

@@ -7,6 +7,7 @@
 
 pub mod bpe;
 pub mod builtin;
+pub mod dialogue;
 mod error;
 mod files;
 mod json;

@@ -1,6 +1,7 @@
 //! The one decoder that all families share: a configuration, a checkpoint, a device.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -87,6 +88,14 @@ impl Decoder {
     #[must_use]
     pub fn parameters(&self) -> u64 {
         parameters(&self.config)
+    }
+
+    /// Every tensor under its name, to train on from.
+    ///
+    /// # Errors
+    /// A tensor that cannot be read or is not finite.
+    pub fn weights(&self) -> Result<BTreeMap<String, Tensor>, ModelError> {
+        names::all(&self.config).into_iter().map(|(name, _)| Ok((name.clone(), self.load(&name, None)?))).collect()
     }
 
     fn load(&self, name: &str, rows: Option<Range<usize>>) -> Result<Tensor, ModelError> {

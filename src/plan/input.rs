@@ -142,7 +142,7 @@ pub(super) fn paths(
     Ok(snapshot.files.iter().map(|file| snapshot.folder.join(file)).collect())
 }
 
-fn end_of_text(config: &serde_json::Value) -> Option<u32> {
+pub(super) fn end_of_text(config: &serde_json::Value) -> Option<u32> {
     let id = &config["eos_token_id"];
     id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok())
 }

@@ -2,12 +2,14 @@
 
 mod compare;
 mod device;
+mod fine_tune;
 mod input;
 mod manifest;
 mod measure;
 mod memory;
 mod run;
 mod train;
+mod train_text;
 mod verify;
 mod warning;
 

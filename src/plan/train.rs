@@ -7,17 +7,18 @@ use std::{
 
 use candle_core::DType;
 use serde::Serialize;
-use tokenizers::Tokenizer;
 
 use super::{
-    DEFAULT_TEXT_FIELD, DeviceChoice, DtypeChoice, HELD_OUT, InputError, RunError, TextSource, Warning, device, input,
+    DEFAULT_TEXT_FIELD, DeviceChoice, DtypeChoice, HELD_OUT, InputError, RunError, TextSource, Warning, device,
+    fine_tune::Start,
+    input,
+    train_text::{find_tokenizer, read_tokenizer, token_store, tokenizer_bytes, unusable},
 };
 use crate::{
-    corpus::{self, CorpusError, TokenStore, bpe, builtin},
+    corpus::{self, CorpusError, bpe, builtin, dialogue},
     files::{FileError, write_atomically},
-    foreign::guarded,
     model::{ModelError, Placement},
-    source::hub,
+    source::{SourceError, hub},
     train::{
         Budget, Data, DataError, Init, OnDivergence, Outcome, Recipe, RecipeError, Settings, TrainError, Watcher,
         run as train,
@@ -30,17 +31,16 @@ pub const DEFAULT_TRAINED_VOCAB: usize = 4096;
 pub const DEFAULT_CHECKPOINT_EVERY: usize = 500;
 /// Looks at every layer in a run.
 pub const DEFAULT_LOOKS: usize = 20;
-/// Tokens of the built-in corpus that are made at most; a longer run reads them again.
-pub const MOST_BUILT_IN_TOKENS: usize = 1 << 26;
-/// Seed of the stories for training, the same whatever a run's own seed: runs are compared on the same text. Those for measuring
-/// are elsewhere.
-const TRAINING_SEED: u64 = 1 << 33;
 
 /// A run of `train`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrainPlan {
     /// What is trained, with all flags in it.
     pub recipe: Recipe,
+    /// The model that it goes on from, as `--model` takes it; sizes and placement are that model's then.
+    pub from: Option<String>,
+    /// Fine-tuning examples that are read instead of text.
+    pub sft: Option<PathBuf>,
     /// What it reads.
     pub text: TextSource,
     /// Field of JSON and parquet rows that holds text.
@@ -71,6 +71,8 @@ impl TrainPlan {
     pub fn new(recipe: Recipe, out: PathBuf) -> Self {
         Self {
             recipe,
+            from: None,
+            sft: None,
             text: TextSource::BuiltIn,
             field: DEFAULT_TEXT_FIELD.to_owned(),
             tokenizer: None,
@@ -131,6 +133,9 @@ pub enum TrainRunError {
         /// What differs.
         what: String,
     },
+    /// The model that is trained further.
+    #[error(transparent)]
+    From(#[from] SourceError),
     /// The tokenizer cannot be read, or has more tokens than the model.
     #[error("tokenizer cannot be used ({problem}); give another --tokenizer")]
     Tokenizer {
@@ -193,6 +198,10 @@ pub struct TrainManifest {
 /// # Errors
 /// Sizes that make no model, a tokenizer that cannot be used.
 pub fn dry_run(plan: &TrainPlan) -> Result<Budget, TrainRunError> {
+    if let Some(start) = Start::open(plan, &hub::Silent)? {
+        let recipe = start.recipe(&plan.recipe)?.checked()?;
+        return Ok(Budget::of(&recipe, &start.config));
+    }
     let vocab = match (&plan.tokenizer, &plan.text) {
         (None, TextSource::Named(_)) => plan.recipe.model.vocab.unwrap_or(DEFAULT_TRAINED_VOCAB),
         (None, TextSource::BuiltIn) => read_tokenizer(builtin::TOKENIZER)?.get_vocab_size(true),
@@ -212,23 +221,47 @@ pub fn run_train(
     watcher: &mut dyn Watcher,
     warn: &mut Vec<Warning>,
 ) -> Result<Trained, TrainRunError> {
-    let recipe = plan.recipe.clone().checked()?;
+    let start = Start::open(plan, downloads)?;
+    let recipe = match &start {
+        Some(start) => start.recipe(&plan.recipe)?,
+        None => plan.recipe.clone(),
+    };
+    let recipe = recipe.checked()?;
     check_folder(plan, &recipe)?;
     let (begun, started) = (SystemTime::now(), Instant::now());
-    let paths = match &plan.text {
-        TextSource::BuiltIn => None,
-        TextSource::Named(name) => Some(input::paths(name, downloads, warn)?),
+    let paths = match (&plan.sft, &plan.text) {
+        (None, TextSource::Named(name)) => Some(input::paths(name, downloads, warn)?),
+        _ => None,
     };
-    let tokenizer_bytes = find_tokenizer(plan, &recipe, paths.as_deref())?;
+    let tokenizer_bytes = match &start {
+        Some(start) if plan.tokenizer.is_none() => start.tokenizer.clone(),
+        _ => find_tokenizer(plan, &recipe, paths.as_deref())?,
+    };
     let tokenizer = read_tokenizer(&tokenizer_bytes)?;
-    let config = recipe.decoder(tokenizer.get_vocab_size(true))?;
+    let config = match &start {
+        Some(start) => start.config.clone(),
+        None => recipe.decoder(tokenizer.get_vocab_size(true))?,
+    };
     if tokenizer.get_vocab_size(true) > config.vocab {
-        let problem = format!("it has {} tokens, the recipe {}", tokenizer.get_vocab_size(true), config.vocab);
+        let problem = format!("it has {} tokens, the model {}", tokenizer.get_vocab_size(true), config.vocab);
         return Err(TrainRunError::Tokenizer { problem });
     }
-    let end_of_text = tokenizer.token_to_id(bpe::END_OF_TEXT).or_else(|| tokenizer.token_to_id("</s>"));
-    let store = token_store(plan, &recipe, paths.as_deref(), &tokenizer, &tokenizer_bytes, end_of_text)?;
-    let data = Data::new(store, recipe.seq_len, recipe.batch_size, recipe.seed)?;
+    let end_of_text = match &start {
+        Some(start) => start.end_of_text,
+        None => tokenizer.token_to_id(bpe::END_OF_TEXT).or_else(|| tokenizer.token_to_id("</s>")),
+    };
+    let data = if let Some(file) = &plan.sft {
+        let template = start.as_ref().and_then(|start| start.template.as_ref());
+        let examples = dialogue::examples(file, &tokenizer, template, end_of_text)?;
+        let long = examples.iter().filter(|example| example.ids.len() > recipe.seq_len + 1).count();
+        if long > 0 {
+            warn.push(Warning::CutExamples { count: long, seq_len: recipe.seq_len });
+        }
+        Data::of_examples(examples, recipe.seq_len, recipe.batch_size, recipe.seed)?
+    } else {
+        let store = token_store(plan, &recipe, paths.as_deref(), &tokenizer, &tokenizer_bytes, end_of_text)?;
+        Data::new(store, recipe.seq_len, recipe.batch_size, recipe.seed)?
+    };
     let device = plan.device.open()?;
     let dtype = match plan.dtype {
         DtypeChoice::F32 => DType::F32,
@@ -241,6 +274,7 @@ pub fn run_train(
     write_json(plan, HELD_OUT, &data.held_out_ids())?;
     let every = (recipe.steps / DEFAULT_LOOKS).max(1);
     let settings = Settings {
+        start: start.map(Start::weights).transpose()?,
         tokenizer: tokenizer_bytes,
         end_of_text,
         out: plan.out.clone(),
@@ -297,7 +331,7 @@ pub fn train_tokenizer(
 }
 
 const RECIPE: &str = "recipe.toml";
-const TOKENIZER: &str = "tokenizer.json";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
 
 fn check_folder(plan: &TrainPlan, recipe: &Recipe) -> Result<(), TrainRunError> {
     let (out, recorded) = (plan.out.clone(), plan.out.join(RECIPE));
@@ -326,76 +360,4 @@ fn write_recipe(plan: &TrainPlan, recipe: &Recipe, tokenizer: &[u8]) -> Result<(
     let text = recipe.to_toml()?;
     write_atomically(&plan.out.join(TOKENIZER), |file| std::io::Write::write_all(file, tokenizer))?;
     Ok(write_atomically(&plan.out.join(RECIPE), |file| std::io::Write::write_all(file, text.as_bytes()))?)
-}
-
-/// The one that is named; that of the run which is resumed; the built-in one for the built-in corpus; else one trained on the text.
-fn find_tokenizer(plan: &TrainPlan, recipe: &Recipe, paths: Option<&[PathBuf]>) -> Result<Vec<u8>, TrainRunError> {
-    let kept = plan.out.join(TOKENIZER);
-    match (&plan.tokenizer, paths) {
-        (Some(path), _) => tokenizer_bytes(path),
-        _ if plan.resume && kept.exists() => tokenizer_bytes(&kept),
-        (None, None) => Ok(builtin::TOKENIZER.to_vec()),
-        (None, Some(paths)) => {
-            let vocab = recipe.model.vocab.unwrap_or(DEFAULT_TRAINED_VOCAB);
-            let tokenizer = bpe::train_bpe(corpus::documents(paths, &plan.field)?, vocab)?;
-            let json = tokenizer.to_string(false).map_err(|error| unusable(&error.to_string()))?;
-            Ok(json.into_bytes())
-        }
-    }
-}
-
-fn unusable(problem: &str) -> TrainRunError {
-    TrainRunError::Tokenizer { problem: problem.to_owned() }
-}
-
-fn tokenizer_bytes(path: &Path) -> Result<Vec<u8>, TrainRunError> {
-    let file = if path.is_dir() { path.join(TOKENIZER) } else { path.to_owned() };
-    std::fs::read(&file).map_err(|error| unusable(&format!("{}: {error}", file.display())))
-}
-
-fn read_tokenizer(bytes: &[u8]) -> Result<Tokenizer, TrainRunError> {
-    let read = guarded(|| Tokenizer::from_bytes(bytes)).map_err(|problem| unusable(&problem))?;
-    read.map_err(|error| unusable(&error.to_string()))
-}
-
-fn token_store(
-    plan: &TrainPlan,
-    recipe: &Recipe,
-    paths: Option<&[PathBuf]>,
-    tokenizer: &Tokenizer,
-    tokenizer_bytes: &[u8],
-    end_of_text: Option<u32>,
-) -> Result<TokenStore, TrainRunError> {
-    let folder = cache_folder();
-    let tokenizer_hash = corpus::hash_of(&[tokenizer_bytes]);
-    let store = |key: String, limit, documents: Box<dyn FnOnce() -> Documents + '_>| {
-        TokenStore::open_or_make(&folder, &key, tokenizer, end_of_text, limit, documents)
-    };
-    let Some(paths) = paths else {
-        // A tenth more than the run reads, of which a part is held out.
-        let limit = (recipe.steps * recipe.tokens_per_step()).saturating_mul(11) / 10;
-        let limit = limit.clamp(1 << 16, MOST_BUILT_IN_TOKENS);
-        let seed = TRAINING_SEED;
-        let first: String = builtin::stories(seed).take(64).map(|story| story.text).collect();
-        let key = corpus::hash_of(&[tokenizer_hash.as_bytes(), first.as_bytes(), &limit.to_le_bytes()]);
-        let stories = move || -> Documents { Ok(Box::new(builtin::stories(seed).map(|story| Ok(story.text)))) };
-        return Ok(store(key, limit, Box::new(stories))?);
-    };
-    let content = corpus::content_hash(paths)?;
-    let key = corpus::hash_of(&[tokenizer_hash.as_bytes(), content.as_bytes(), plan.field.as_bytes()]);
-    let documents = || -> Documents { Ok(Box::new(corpus::documents(paths, &plan.field)?)) };
-    Ok(store(key, usize::MAX, Box::new(documents))?)
-}
-
-type Documents = Result<Box<dyn Iterator<Item = Result<String, CorpusError>>>, CorpusError>;
-
-/// `DEPTHSCOPE_CACHE`, or `depthscope` in the user's cache folder, or in that for temporary files.
-fn cache_folder() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("DEPTHSCOPE_CACHE").unwrap_or_else(|| {
-        set("XDG_CACHE_HOME")
-            .or_else(|| set("HOME").map(|home| home.join(".cache")))
-            .unwrap_or_else(std::env::temp_dir)
-            .join("depthscope")
-    })
 }

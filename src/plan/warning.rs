@@ -44,6 +44,16 @@ pub enum Warning {
         "lns is combined with scaled initialisation, which the paper advises against (arXiv 2502.05795); use --init normal"
     )]
     ScaledTwice,
+    /// Examples longer than a sequence.
+    #[error(
+        "examples are longer than a sequence ({count} of more than {seq_len} tokens) and lose their ends; give a larger --seq-len"
+    )]
+    CutExamples {
+        /// How many.
+        count: usize,
+        /// Tokens that one may have.
+        seq_len: usize,
+    },
     /// The Hub could not be asked whether a branch has moved.
     #[error("Hub did not answer ({repo}); the cached revision is used, which may be older")]
     HubUnanswered {

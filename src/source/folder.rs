@@ -64,7 +64,7 @@ fn no_weights(folder: &Path) -> SourceError {
     SourceError::NoWeights { folder: folder.to_owned(), pickled }
 }
 
-fn json(path: &Path) -> Result<serde_json::Value, SourceError> {
+pub(super) fn json(path: &Path) -> Result<serde_json::Value, SourceError> {
     let text =
         std::fs::read_to_string(path).map_err(|error| SourceError::Unreadable { path: path.to_owned(), error })?;
     serde_json::from_str(&text).map_err(|error| SourceError::Json { path: path.to_owned(), problem: error.to_string() })

@@ -162,6 +162,15 @@ enum TokenizerFile {
     Bytes(&'static [u8]),
 }
 
+impl TokenizerFile {
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => path.parent(),
+            Self::Bytes(_) => None,
+        }
+    }
+}
+
 /// An opened checkpoint: configuration and headers are read, weights are not.
 pub struct Checkpoint {
     /// The model as the user named it.
@@ -202,6 +211,24 @@ impl Checkpoint {
                 Ok(Self { name: name.clone(), commit, origin, config: model.config(), tensors, tokenizer })
             }
         }
+    }
+
+    /// `tokenizer_config.json`, with the template of `chat_template.jinja` where that is a file of its own; nothing for a checkpoint
+    /// that has no such file.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no JSON.
+    pub fn tokenizer_config(&self) -> Result<Option<serde_json::Value>, SourceError> {
+        let Some(folder) = self.tokenizer.as_ref().and_then(TokenizerFile::folder) else { return Ok(None) };
+        let path = folder.join("tokenizer_config.json");
+        let mut config = if path.is_file() { folder::json(&path)? } else { serde_json::json!({}) };
+        let template = folder.join("chat_template.jinja");
+        if template.is_file() {
+            let text = std::fs::read_to_string(&template)
+                .map_err(|error| SourceError::Unreadable { path: template.clone(), error })?;
+            config["chat_template"] = text.into();
+        }
+        Ok(Some(config))
     }
 
     /// The checkpoint's tokenizer.

@@ -2,8 +2,15 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use sha2::{Digest, Sha256};
+
 use super::{Examples, IGNORED};
-use crate::{corpus::TokenStore, nn::Ragged, rng::Rng};
+use crate::{
+    corpus::{TokenStore, dialogue::Example},
+    nn::Ragged,
+    rng::Rng,
+    source::hex,
+};
 
 /// Sequences of a step, end to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,18 +46,24 @@ impl Batch {
     }
 }
 
-/// A stream of tokens cut into windows of `seq_len`, shuffled anew in every epoch, with its end held out.
+/// What is trained on, shuffled anew in every epoch, with its end held out.
 pub struct Data {
-    store: TokenStore,
-    seq_len: usize,
+    source: Source,
     batch_size: usize,
     seed: u64,
-    /// Windows that are trained on.
+    /// Windows or examples that are trained on.
     windows: usize,
-    /// First token that is held out, and number of windows there.
+    /// The first that is held out (the token where its window begins, or the index of an example), and how many are.
     held_out: (usize, usize),
     /// The order of one epoch.
     order: Mutex<Option<(u64, Vec<u32>)>>,
+}
+
+enum Source {
+    /// A stream of tokens cut into windows.
+    Stream { store: TokenStore, seq_len: usize },
+    /// Sequences of their own, of which some tokens are predicted.
+    Examples(Vec<Example>),
 }
 
 /// Why there is nothing to train on.
@@ -64,6 +77,14 @@ pub enum DataError {
         /// Tokens there are.
         tokens: usize,
         /// Tokens of a window.
+        seq_len: usize,
+    },
+    /// None to hold out, or none to train on.
+    #[error("examples are too few ({count} within {seq_len} tokens); give at least 2, or a larger --seq-len")]
+    TooFew {
+        /// Examples there are.
+        count: usize,
+        /// Tokens that one may have.
         seq_len: usize,
     },
 }
@@ -90,40 +111,99 @@ impl Data {
             return Err(DataError::TooShort { tokens, seq_len });
         }
         let held_out = (start, (tokens - start - 1) / seq_len);
-        Ok(Self { store, seq_len, batch_size, seed, windows, held_out, order: Mutex::new(None) })
+        let source = Source::Stream { store, seq_len };
+        Ok(Self { source, batch_size, seed, windows, held_out, order: Mutex::new(None) })
+    }
+
+    /// Fine-tuning examples. Those of more than `seq_len` tokens lose their ends, and are left out if no response remains.
+    ///
+    /// # Errors
+    /// Fewer than two examples.
+    pub fn of_examples(
+        mut examples: Vec<Example>,
+        seq_len: usize,
+        batch_size: usize,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        for example in &mut examples {
+            // One more than is read: the last is only predicted.
+            example.ids.truncate(seq_len + 1);
+            example.said.truncate(seq_len + 1);
+        }
+        examples.retain(|example| example.said.iter().skip(1).any(|said| *said));
+        let count = examples.len();
+        if count < 2 {
+            return Err(DataError::TooFew { count, seq_len });
+        }
+        let kept_back = ((count as f64 * HELD_OUT.0) as usize).clamp(1, HELD_OUT.1);
+        let windows = count - kept_back;
+        let source = Source::Examples(examples);
+        Ok(Self { source, batch_size, seed, windows, held_out: (windows, kept_back), order: Mutex::new(None) })
     }
 
     /// The sequences of step `step`, from 0.
     #[must_use]
     pub fn batch(&self, step: usize) -> Batch {
         let windows: Vec<usize> = (0..self.batch_size).map(|i| self.window(step * self.batch_size + i)).collect();
-        self.read(windows.into_iter().map(|window| window * self.seq_len))
+        self.read(windows.into_iter().map(|window| window * self.stride()))
     }
 
     /// The sequences that are never trained on, `at_most` at a time.
     #[must_use]
     pub fn held_out(&self, at_most: usize) -> Vec<Batch> {
-        let starts: Vec<usize> = (0..self.held_out.1).map(|i| self.held_out.0 + i * self.seq_len).collect();
+        let starts: Vec<usize> = self.held_out_starts().collect();
         starts.chunks(at_most.max(1)).map(|starts| self.read(starts.iter().copied())).collect()
     }
 
     /// The same as lists of token ids.
     #[must_use]
     pub fn held_out_ids(&self) -> Vec<Vec<u32>> {
-        let start = |i| self.held_out.0 + i * self.seq_len;
-        (0..self.held_out.1).map(|i| self.store.ids(start(i), self.seq_len).collect()).collect()
+        self.held_out_starts().map(|start| self.read(std::iter::once(start)).ids).collect()
+    }
+
+    fn held_out_starts(&self) -> impl Iterator<Item = usize> {
+        (0..self.held_out.1).map(|i| self.held_out.0 + i * self.stride())
+    }
+
+    /// From one window or example to the next.
+    const fn stride(&self) -> usize {
+        match self.source {
+            Source::Stream { seq_len, .. } => seq_len,
+            Source::Examples(_) => 1,
+        }
     }
 
     /// SHA-256 of the tokens.
     #[must_use]
     pub fn hash(&self) -> String {
-        self.store.hash()
+        let Source::Examples(examples) = &self.source else {
+            return self.stream().map_or_else(String::new, TokenStore::hash);
+        };
+        let mut hash = Sha256::new();
+        for Example { ids, said } in examples {
+            hash.update((ids.len() as u64).to_le_bytes());
+            for (id, said) in ids.iter().zip(said) {
+                hash.update(id.to_le_bytes());
+                hash.update([u8::from(*said)]);
+            }
+        }
+        hex(&hash.finalize())
+    }
+
+    const fn stream(&self) -> Option<&TokenStore> {
+        match &self.source {
+            Source::Stream { store, .. } => Some(store),
+            Source::Examples(_) => None,
+        }
     }
 
     /// Tokens that are trained on in one epoch.
     #[must_use]
-    pub const fn tokens(&self) -> usize {
-        self.windows * self.seq_len
+    pub fn tokens(&self) -> usize {
+        match &self.source {
+            Source::Stream { seq_len, .. } => self.windows * seq_len,
+            Source::Examples(examples) => examples[..self.windows].iter().map(|example| example.ids.len() - 1).sum(),
+        }
     }
 
     /// Number of sequences held out.
@@ -146,9 +226,20 @@ impl Data {
     fn read(&self, starts: impl Iterator<Item = usize>) -> Batch {
         let mut batch = Batch { ids: Vec::new(), targets: Vec::new(), lengths: Vec::new() };
         for start in starts {
-            batch.ids.extend(self.store.ids(start, self.seq_len));
-            batch.targets.extend(self.store.ids(start + 1, self.seq_len));
-            batch.lengths.push(self.seq_len);
+            match &self.source {
+                Source::Stream { store, seq_len } => {
+                    batch.ids.extend(store.ids(start, *seq_len));
+                    batch.targets.extend(store.ids(start + 1, *seq_len));
+                    batch.lengths.push(*seq_len);
+                }
+                Source::Examples(examples) => {
+                    let Example { ids, said } = &examples[start];
+                    let target = |(id, said): (&u32, &bool)| if *said { *id } else { IGNORED };
+                    batch.ids.extend(&ids[..ids.len() - 1]);
+                    batch.targets.extend(ids.iter().zip(said).skip(1).map(target));
+                    batch.lengths.push(ids.len() - 1);
+                }
+            }
         }
         batch
     }
@@ -183,7 +274,7 @@ mod tests {
         let held_out = held_out.concat();
         assert_eq!(held_out.len(), data.held_out_sequences() * 16);
         assert!(data.windows * 16 < data.held_out.0);
-        assert_eq!(data.store.ids(data.held_out.0, held_out.len()).collect::<Vec<_>>(), held_out);
+        assert_eq!(data.stream().unwrap().ids(data.held_out.0, held_out.len()).collect::<Vec<_>>(), held_out);
     }
 
     #[test]
@@ -197,5 +288,28 @@ mod tests {
         assert_ne!(data.batch(1), batch);
         assert_eq!(data.batch(7), batch);
         assert_eq!(batch.examples(1..3).ids, &batch.ids[16..]);
+    }
+
+    #[test]
+    fn of_examples_only_what_is_said_is_predicted_and_all_lengths_are_kept() {
+        let example =
+            |ids: &[u32], from: usize| Example { ids: ids.to_vec(), said: (0..ids.len()).map(|i| i >= from).collect() };
+        let all = vec![
+            example(&[5, 6, 7], 2),
+            example(&[1, 2, 3, 4, 9, 9], 1),
+            example(&[1, 2, 3, 4, 5, 6, 7], 6),
+            example(&[8, 9], 1),
+        ];
+        let data = Data::of_examples(all, 4, 3, 1).unwrap();
+        // The third loses its only response; the second its last token.
+        assert_eq!((data.windows, data.held_out_sequences(), data.tokens()), (2, 1, 2 + 4));
+        let held_out = data.held_out(8).remove(0);
+        assert_eq!((held_out.ids, held_out.targets), (vec![8], vec![9]));
+        let batch = data.batch(0);
+        assert_eq!(batch.lengths.len(), 3);
+        let short = batch.lengths.iter().position(|&length| length == 2).unwrap();
+        let start: usize = batch.lengths[..short].iter().sum();
+        assert_eq!((&batch.ids[start..start + 2], &batch.targets[start..start + 2]), (&[5, 6][..], &[IGNORED, 7][..]));
+        assert!(Data::of_examples(vec![example(&[1, 2], 1)], 4, 1, 0).is_err());
     }
 }

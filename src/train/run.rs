@@ -3,9 +3,9 @@
 //! A run is a pure function of its recipe and data on the CPU: the order of the data follows from the step's number, sums are taken in a
 //! fixed order, and a checkpoint holds everything else. Killed at any moment and resumed, it ends with the same weights, bit by bit.
 
-use std::{path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
 use super::{
     Batch, Data, ExportError, Network, Optimizer, Recipe, export, gradient_norm, initial_weights,
@@ -36,6 +36,8 @@ pub struct Settings {
     pub recipe: Recipe,
     /// The decoder, with its vocabulary.
     pub config: DecoderConfig,
+    /// Weights that it starts from; drawn by the recipe if there are none.
+    pub start: Option<BTreeMap<String, Tensor>>,
     /// tokenizer.json, for the exported model.
     pub tokenizer: Vec<u8>,
     /// The token that ends documents.
@@ -138,19 +140,18 @@ pub fn run(settings: &Settings, data: &Data, watcher: &mut dyn Watcher) -> Resul
     }
     let mut before = Instant::now();
     while run.progress.step < steps {
-        let (loss, rate) = run.step()?;
+        let (loss, rate, tokens) = run.step()?;
         let step = run.progress.step;
         let last = step == steps;
         let held_out_loss = if due(step, settings.evaluate_every) || last { Some(run.evaluate()?) } else { None };
         if due(step, settings.telemetry_every) || last {
             run.look()?;
         }
-        let tokens = settings.recipe.tokens_per_step();
         let tokens_per_second = tokens as f64 / before.elapsed().as_secs_f64();
         before = Instant::now();
         let row = LogRow {
             step: step as u64,
-            tokens: (step * tokens) as u64,
+            tokens: run.outcome.log.last().map_or(0, |row| row.tokens) + tokens as u64,
             loss,
             held_out_loss,
             learning_rate: rate,
@@ -177,14 +178,17 @@ const fn due(step: usize, every: usize) -> bool {
 
 impl<'a> Run<'a> {
     fn begin(settings: &'a Settings, data: &'a Data) -> Result<Self, TrainError> {
-        let Settings { recipe, config, out, device, dtype, .. } = settings;
+        let Settings { recipe, config, start, out, device, dtype, .. } = settings;
         state::sweep(out);
         let saved = state::load(out)?;
         let hash = data.hash();
         let weights = match &saved {
             Some((_, progress)) if progress.data != hash => return Err(TrainError::OtherData { out: out.clone() }),
             Some((saved, _)) => saved.weights.clone(),
-            None => initial_weights(config, recipe.init, recipe.init_std, recipe.seed)?,
+            None => match start {
+                Some(start) => start.clone(),
+                None => initial_weights(config, recipe.init, recipe.init_std, recipe.seed)?,
+            },
         };
         let network = Network::new(config.clone(), &weights, recipe.seq_len, device, *dtype)?;
         let mut optimizer = Optimizer::new(recipe.optimizer.adamw(), network.parameters())?;
@@ -205,8 +209,8 @@ impl<'a> Run<'a> {
         Ok(Self { settings, data, network, optimizer, progress, outcome, held_out })
     }
 
-    /// One step: its loss before the update and its learning rate.
-    fn step(&mut self) -> Result<(f64, f64), TrainError> {
+    /// One step: its loss before the update, its learning rate, and the tokens that it read.
+    fn step(&mut self) -> Result<(f64, f64, usize), TrainError> {
         let Recipe { optimizer, schedule, steps, micro_batch, batch_size, .. } = &self.settings.recipe;
         let batch = self.data.batch(self.progress.step);
         let rate = optimizer.learning_rate * schedule.share(self.progress.step, *steps);
@@ -232,7 +236,7 @@ impl<'a> Run<'a> {
             },
         }
         self.progress.step += 1;
-        Ok((loss, rate))
+        Ok((loss, rate, batch.ids.len()))
     }
 
     /// Keeps the weights before the step that diverged.

@@ -1,0 +1,94 @@
+//! The text of a training run: its tokenizer and its tokens.
+
+use std::path::{Path, PathBuf};
+
+use tokenizers::Tokenizer;
+
+use super::{DEFAULT_TRAINED_VOCAB, TrainPlan, TrainRunError, train::TOKENIZER};
+use crate::{
+    corpus::{self, CorpusError, TokenStore, bpe, builtin},
+    foreign::guarded,
+    train::Recipe,
+};
+
+/// Tokens of the built-in corpus that are made at most; a longer run reads them again.
+pub const MOST_BUILT_IN_TOKENS: usize = 1 << 26;
+/// Seed of the stories for training, the same whatever a run's own seed: runs are compared on the same text. Those for measuring
+/// are elsewhere.
+const TRAINING_SEED: u64 = 1 << 33;
+
+/// The one that is named; that of the run which is resumed; the built-in one for the built-in corpus; else one trained on the text.
+pub(super) fn find_tokenizer(
+    plan: &TrainPlan,
+    recipe: &Recipe,
+    paths: Option<&[PathBuf]>,
+) -> Result<Vec<u8>, TrainRunError> {
+    let kept = plan.out.join(TOKENIZER);
+    match (&plan.tokenizer, paths) {
+        (Some(path), _) => tokenizer_bytes(path),
+        _ if plan.resume && kept.exists() => tokenizer_bytes(&kept),
+        (None, None) => Ok(builtin::TOKENIZER.to_vec()),
+        (None, Some(paths)) => {
+            let vocab = recipe.model.vocab.unwrap_or(DEFAULT_TRAINED_VOCAB);
+            let tokenizer = bpe::train_bpe(corpus::documents(paths, &plan.field)?, vocab)?;
+            let json = tokenizer.to_string(false).map_err(|error| unusable(&error.to_string()))?;
+            Ok(json.into_bytes())
+        }
+    }
+}
+
+pub(super) fn unusable(problem: &str) -> TrainRunError {
+    TrainRunError::Tokenizer { problem: problem.to_owned() }
+}
+
+pub(super) fn tokenizer_bytes(path: &Path) -> Result<Vec<u8>, TrainRunError> {
+    let file = if path.is_dir() { path.join(TOKENIZER) } else { path.to_owned() };
+    std::fs::read(&file).map_err(|error| unusable(&format!("{}: {error}", file.display())))
+}
+
+pub(super) fn read_tokenizer(bytes: &[u8]) -> Result<Tokenizer, TrainRunError> {
+    let read = guarded(|| Tokenizer::from_bytes(bytes)).map_err(|problem| unusable(&problem))?;
+    read.map_err(|error| unusable(&error.to_string()))
+}
+
+pub(super) fn token_store(
+    plan: &TrainPlan,
+    recipe: &Recipe,
+    paths: Option<&[PathBuf]>,
+    tokenizer: &Tokenizer,
+    tokenizer_bytes: &[u8],
+    end_of_text: Option<u32>,
+) -> Result<TokenStore, TrainRunError> {
+    let folder = cache_folder();
+    let tokenizer_hash = corpus::hash_of(&[tokenizer_bytes]);
+    let store = |key: String, limit, documents: Box<dyn FnOnce() -> Documents + '_>| {
+        TokenStore::open_or_make(&folder, &key, tokenizer, end_of_text, limit, documents)
+    };
+    let Some(paths) = paths else {
+        // A tenth more than the run reads, of which a part is held out.
+        let limit = (recipe.steps * recipe.tokens_per_step()).saturating_mul(11) / 10;
+        let limit = limit.clamp(1 << 16, MOST_BUILT_IN_TOKENS);
+        let seed = TRAINING_SEED;
+        let first: String = builtin::stories(seed).take(64).map(|story| story.text).collect();
+        let key = corpus::hash_of(&[tokenizer_hash.as_bytes(), first.as_bytes(), &limit.to_le_bytes()]);
+        let stories = move || -> Documents { Ok(Box::new(builtin::stories(seed).map(|story| Ok(story.text)))) };
+        return Ok(store(key, limit, Box::new(stories))?);
+    };
+    let content = corpus::content_hash(paths)?;
+    let key = corpus::hash_of(&[tokenizer_hash.as_bytes(), content.as_bytes(), plan.field.as_bytes()]);
+    let documents = || -> Documents { Ok(Box::new(corpus::documents(paths, &plan.field)?)) };
+    Ok(store(key, usize::MAX, Box::new(documents))?)
+}
+
+type Documents = Result<Box<dyn Iterator<Item = Result<String, CorpusError>>>, CorpusError>;
+
+/// `DEPTHSCOPE_CACHE`, or `depthscope` in the user's cache folder, or in that for temporary files.
+fn cache_folder() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("DEPTHSCOPE_CACHE").unwrap_or_else(|| {
+        set("XDG_CACHE_HOME")
+            .or_else(|| set("HOME").map(|home| home.join(".cache")))
+            .unwrap_or_else(std::env::temp_dir)
+            .join("depthscope")
+    })
+}

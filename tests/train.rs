@@ -145,7 +145,11 @@ const FINE_TUNE: &str =
 #[test]
 fn fine_tuning_teaches_the_responses_and_leaves_a_model_of_the_same_kind() {
     let desk = to_fine_tune();
+    desk.write("base/model/tokenizer_config.json", r#"{"eos_token": "</s>"}"#);
+    desk.write("base/model/chat_template.jinja", "{% for message in messages %}{{ message.content }}{% endfor %}");
     desk.run(&format!("{FINE_TUNE} --steps 250 --out tuned")).succeeded();
+    let kept = desk.json("tuned/model/tokenizer_config.json");
+    assert!(kept["chat_template"].as_str().is_some_and(|template| template.contains("message.content")), "{kept}");
     let log = read_log(&desk.path("tuned/tables")).unwrap();
     // Three tokens of each response, all of which follow from the prompt; the prompt's numbers, which do not, are not counted.
     assert!(log[0].loss > 2.0 && last_losses(&desk, "tuned", 5) < 0.05, "{} to {}", log[0].loss, log[249].loss);

@@ -56,10 +56,11 @@ fn student(freedom: usize) -> f64 {
     const Z: f64 = 1.959_964;
     TABLE.get(freedom - 1).copied().unwrap_or_else(|| {
         let n = freedom as f64;
-        let [z3, z5, z7] = [3, 5, 7].map(|power| Z.powi(power));
+        let [z3, z5, z7, z9] = [3, 5, 7, 9].map(|power| Z.powi(power));
         Z + (z3 + Z) / (4.0 * n)
             + (5.0 * z5 + 16.0 * z3 + 3.0 * Z) / (96.0 * n * n)
-            + (3.0 * z7 + 19.0 * z5 + 17.0 * z3 - 15.0 * Z) / (384.0 * n * n * n)
+            + (3.0 * z7 + 19.0 * z5 + 17.0 * z3 - 15.0 * Z) / (384.0 * n.powi(3))
+            + (79.0 * z9 + 776.0 * z7 + 1482.0 * z5 - 1920.0 * z3 - 945.0 * Z) / (92_160.0 * n.powi(4))
     })
 }
 

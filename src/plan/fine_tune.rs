@@ -18,6 +18,8 @@ pub(super) struct Start {
     pub end_of_text: Option<u32>,
     pub tokenizer: Vec<u8>,
     pub template: Option<ChatTemplate>,
+    /// `tokenizer_config.json`, which the trained model needs too: its chat template is there.
+    pub tokenizer_config: Option<serde_json::Value>,
     checkpoint: Checkpoint,
 }
 
@@ -33,8 +35,9 @@ impl Start {
         let tokenizer = checkpoint.tokenizer()?.to_string(false);
         let tokenizer =
             tokenizer.map_err(|error| TrainRunError::Tokenizer { problem: error.to_string() })?.into_bytes();
-        let template = checkpoint.tokenizer_config()?.as_ref().and_then(ChatTemplate::of);
-        Ok(Some(Self { config, end_of_text, tokenizer, template, checkpoint }))
+        let tokenizer_config = checkpoint.tokenizer_config()?;
+        let template = tokenizer_config.as_ref().and_then(ChatTemplate::of);
+        Ok(Some(Self { config, end_of_text, tokenizer, template, tokenizer_config, checkpoint }))
     }
 
     /// The recipe with this model's sizes and placement.

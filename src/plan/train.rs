@@ -273,6 +273,7 @@ pub fn run_train(
     write_recipe(plan, &recipe, &tokenizer_bytes)?;
     write_json(plan, HELD_OUT, &data.held_out_ids())?;
     let every = (recipe.steps / DEFAULT_LOOKS).max(1);
+    let tokenizer_config = start.as_ref().and_then(|start| start.tokenizer_config.clone());
     let settings = Settings {
         start: start.map(Start::weights).transpose()?,
         tokenizer: tokenizer_bytes,
@@ -288,6 +289,9 @@ pub fn run_train(
         device,
     };
     let outcome = train(&settings, &data, watcher)?;
+    if let Some(config) = tokenizer_config.filter(|_| !outcome.stopped) {
+        write_json(plan, "model/tokenizer_config.json", &config)?;
+    }
     let manifest = TrainManifest {
         depthscope: env!("CARGO_PKG_VERSION"),
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),

@@ -221,8 +221,11 @@ impl Checkpoint {
     pub fn tokenizer_config(&self) -> Result<Option<serde_json::Value>, SourceError> {
         let Some(folder) = self.tokenizer.as_ref().and_then(TokenizerFile::folder) else { return Ok(None) };
         let path = folder.join("tokenizer_config.json");
-        let mut config = if path.is_file() { folder::json(&path)? } else { serde_json::json!({}) };
         let template = folder.join("chat_template.jinja");
+        if !path.is_file() && !template.is_file() {
+            return Ok(None);
+        }
+        let mut config = if path.is_file() { folder::json(&path)? } else { serde_json::json!({}) };
         if template.is_file() {
             let text = std::fs::read_to_string(&template)
                 .map_err(|error| SourceError::Unreadable { path: template.clone(), error })?;

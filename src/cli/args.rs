@@ -73,6 +73,14 @@ pub struct MeasureArgs {
     pub input: InputArgs,
     #[command(flatten)]
     pub prune: PruneArgs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Where a measurement runs and what becomes of it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
     /// Write tables, charts and a manifest to this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

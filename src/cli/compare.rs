@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{
     DONE,
-    args::{Format, InputArgs, share},
+    args::{Format, InputArgs, RunArgs, share},
     interrupt,
     output::{self, print},
     progress::Bars,
@@ -18,10 +18,7 @@ use super::{
 };
 use crate::{
     charts,
-    plan::{
-        ComparePlan, Comparison, DEFAULT_SEED, DEFAULT_TOLERANCE, DeviceChoice, DtypeChoice, Host, MemorySize,
-        compare as carry_out, held_out_of,
-    },
+    plan::{ComparePlan, Comparison, DEFAULT_TOLERANCE, Host, compare as carry_out, held_out_of},
     tables,
 };
 
@@ -36,48 +33,29 @@ pub struct CompareArgs {
     /// Relative increase of the NLL below which a layer counts as ineffective
     #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_TOLERANCE, value_parser = share)]
     pub tolerance: f64,
-    /// Write tables, charts and a manifest to this folder
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// `auto`, `cpu`, `cuda:N` or `metal`
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: DeviceChoice,
-    /// `auto` (f32 on the CPU, the checkpoint's own on a GPU), `f32`, `bf16` or `f16`
-    #[arg(long, value_name = "TYPE", default_value = "auto")]
-    pub dtype: DtypeChoice,
-    /// Memory to use, such as `4GiB`; a larger model is read block by block [default: most of what is free]
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<MemorySize>,
-    /// Seed of the built-in corpus and of the bootstrap
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED)]
-    pub seed: u64,
-    /// Print nothing but errors (and the document of `--format json`)
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// How results are printed
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 pub fn run(args: &CompareArgs) -> Result<u8> {
     let plan = plan(args);
     let interrupted = interrupt::watch();
-    let out = args.out.as_deref().map(output::Folder::check).transpose()?;
-    let bars = Bars::new(args.quiet);
+    let out = args.run.out.as_deref().map(output::Folder::check).transpose()?;
+    let bars = Bars::new(args.run.quiet);
     let host = Host { interrupted, progress: &|share| bars.walk(share), downloads: &bars };
     let found = carry_out(&plan, &host);
     interrupt::results_are_being_written();
     bars.clear();
     let found = found?;
-    if !args.quiet {
+    if !args.run.quiet {
         for (warning, runs) in warnings(&found) {
             output::note(&format!("warning: {}: {warning}", runs.join(", ")));
         }
     }
     let written = out.map(|out| out.write(|folder| stage(&found, folder))).transpose()?;
-    match args.format {
+    match args.run.format {
         Format::Json => print(&(serde_json::to_string_pretty(&found)? + "\n"))?,
-        Format::Table if args.quiet => {}
+        Format::Table if args.run.quiet => {}
         Format::Table => print(&summary::comparison::render(&found, written.as_deref()))?,
     }
     Ok(DONE)
@@ -90,10 +68,10 @@ fn plan(args: &CompareArgs) -> ComparePlan {
         runs: args.runs.clone(),
         input: own.unwrap_or_else(|| args.input.input()),
         tolerance: args.tolerance,
-        device: args.device,
-        dtype: args.dtype,
-        memory: args.memory,
-        seed: args.seed,
+        device: args.run.device,
+        dtype: args.run.dtype,
+        memory: args.run.memory,
+        seed: args.run.seed,
     }
 }
 

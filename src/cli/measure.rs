@@ -24,20 +24,20 @@ pub enum Which {
 pub fn run(args: &MeasureArgs, which: Which) -> Result<u8> {
     let plan = plan(args, which);
     let interrupted = interrupt::watch();
-    let out = args.out.as_deref().map(output::Folder::check).transpose()?;
-    let bars = Bars::new(args.quiet);
+    let out = args.run.out.as_deref().map(output::Folder::check).transpose()?;
+    let bars = Bars::new(args.run.quiet);
     let host = Host { interrupted, progress: &|share| bars.walk(share), downloads: &bars };
     let found = carry_out(&plan, &host);
     interrupt::results_are_being_written();
     bars.clear();
     let found = found?;
-    if !args.quiet {
+    if !args.run.quiet {
         found.manifest.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     }
     let written = out.map(|out| out.write(|folder| output::stage(&found, folder))).transpose()?;
-    match args.format {
+    match args.run.format {
         Format::Json => print(&(serde_json::to_string_pretty(&found)? + "\n"))?,
-        Format::Table if args.quiet => {}
+        Format::Table if args.run.quiet => {}
         Format::Table => print(&summary::render(&found, written.as_deref(), &output::Paper::of_stdout()))?,
     }
     Ok(DONE)
@@ -53,9 +53,9 @@ fn plan(args: &MeasureArgs, which: Which) -> Plan {
         model: args.model.clone(),
         input: args.input.input(),
         measures,
-        device: args.device,
-        dtype: args.dtype,
-        memory: args.memory,
-        seed: args.seed,
+        device: args.run.device,
+        dtype: args.run.dtype,
+        memory: args.run.memory,
+        seed: args.run.seed,
     }
 }

@@ -158,6 +158,8 @@ fn fine_tuning_teaches_the_responses_and_leaves_a_model_of_the_same_kind() {
     let tokenizer = |run: &str| desk.json(&format!("{run}/model/tokenizer.json"));
     assert_eq!(tokenizer("base"), tokenizer("tuned"));
     desk.run("prune --model tuned/model --samples 2 --seq-len 32 --quiet").succeeded();
+    // Prompts are no held-out text: `compare` then reads the built-in corpus.
+    assert!(desk.path("base/held_out.json").exists() && !desk.path("tuned/held_out.json").exists());
 }
 
 #[test]

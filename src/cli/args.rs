@@ -5,17 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use super::compare::CompareArgs;
+pub use super::{compare::CompareArgs, train::TrainArgs};
 use crate::{
     corpus::Packing,
-    model::Placement,
     plan::{
-        DEFAULT_CHECKPOINT_EVERY, DEFAULT_MODEL, DEFAULT_QUESTIONS, DEFAULT_SAMPLES, DEFAULT_SEED, DEFAULT_SEQ_LEN,
-        DEFAULT_TEXT_FIELD, DEFAULT_TOLERANCE, DEFAULT_TRAINED_VOCAB, DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE,
-        DeviceChoice, DtypeChoice, Input, MemorySize, PrunePlan, TextSource,
+        DEFAULT_MODEL, DEFAULT_QUESTIONS, DEFAULT_SAMPLES, DEFAULT_SEED, DEFAULT_SEQ_LEN, DEFAULT_TEXT_FIELD,
+        DEFAULT_TOLERANCE, DEFAULT_TRAINED_VOCAB, DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, DeviceChoice,
+        DtypeChoice, Input, MemorySize, PrunePlan, TextSource,
     },
     rows::Part,
-    train::{Init, OnDivergence},
 };
 
 /// Tells how much each layer of a language model really does.
@@ -127,99 +125,6 @@ pub struct TokenizerArgs {
     /// Print nothing but errors
     #[arg(long, short)]
     pub quiet: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct TrainArgs {
-    /// What is trained: a name (`tiny`, `9m`, `deep24-96`, …) or a TOML file
-    #[arg(long, value_name = "NAME|FILE")]
-    pub recipe: String,
-    /// Go on from this model (folder, Hub id or `embedded:NAME`) instead of drawn weights; the recipe gives all but sizes and placement
-    #[arg(long, value_name = "MODEL", conflicts_with_all = ["placement", "init"])]
-    pub from: Option<String>,
-    /// Fine-tune on a jsonl file of `prompt` and `response`, or of `messages` for the model's chat template; only responses count in the loss
-    #[arg(long, value_name = "FILE", requires = "from", conflicts_with_all = ["text", "text_field", "tokenizer"])]
-    pub sft: Option<PathBuf>,
-    /// Norm placement: pre, post, deepnorm, mix-ln[:SHARE], lns, output-norm, sandwich, layerscale or skipinit [default: the recipe's]
-    #[arg(long, value_name = "P")]
-    pub placement: Option<Placement>,
-    /// Initialisation: normal, scaled or depth-scaled [default: the recipe's]
-    #[arg(long, value_name = "I")]
-    pub init: Option<Init>,
-    /// Text to train on: a file, a folder, or a data set on the Hub [default: the built-in corpus]
-    #[arg(long, value_name = "TEXT")]
-    pub text: Option<String>,
-    /// Field of JSON and parquet rows that holds the text
-    #[arg(long, value_name = "FIELD", default_value = DEFAULT_TEXT_FIELD)]
-    pub text_field: String,
-    /// tokenizer.json, or a folder with one [default: the built-in one for the built-in corpus, else one trained on the text]
-    #[arg(long, value_name = "FILE")]
-    pub tokenizer: Option<PathBuf>,
-    /// Number of steps [default: the recipe's]
-    #[arg(long, value_name = "N")]
-    pub steps: Option<usize>,
-    /// Sequences of a step [default: the recipe's]
-    #[arg(long, value_name = "N")]
-    pub batch_size: Option<usize>,
-    /// Sequences in memory at once, whose gradients are added up [default: the recipe's]
-    #[arg(long, value_name = "N")]
-    pub micro_batch: Option<usize>,
-    /// Tokens of a sequence [default: the recipe's]
-    #[arg(long, value_name = "N")]
-    pub seq_len: Option<usize>,
-    /// Peak of the learning rate [default: the recipe's]
-    #[arg(long, value_name = "X")]
-    pub learning_rate: Option<f64>,
-    /// Seed of weights and of the order of the data [default: the recipe's]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Steps between checkpoints; 0 for none but the last
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_CHECKPOINT_EVERY)]
-    pub checkpoint_every: usize,
-    /// Steps between looks at every layer [default: a twentieth of the run]
-    #[arg(long, value_name = "N")]
-    pub telemetry_every: Option<usize>,
-    /// Steps between readings of the held-out text [default: a twentieth of the run]
-    #[arg(long, value_name = "N")]
-    pub evaluate_every: Option<usize>,
-    /// When the loss is not finite or jumps: `stop` with the last good weights, or `skip` the step
-    #[arg(long, value_enum, value_name = "POLICY", default_value_t = Divergence::Stop)]
-    pub on_divergence: Divergence,
-    /// Go on with the run in `--out` from its last checkpoint
-    #[arg(long)]
-    pub resume: bool,
-    /// `auto`, `cpu`, `cuda:N` or `metal`
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: DeviceChoice,
-    /// What passes compute in; masters are f32: `auto` (f32 on the CPU, bf16 on a GPU), `f32` or `bf16`
-    #[arg(long, value_name = "TYPE", default_value = "auto")]
-    pub dtype: DtypeChoice,
-    /// Print parameters, operations, memory and tokens, and train nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Print nothing but errors
-    #[arg(long, short)]
-    pub quiet: bool,
-    /// Folder of the run: model, tables, checkpoint, recipe
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Divergence {
-    /// End the run
-    Stop,
-    /// Leave the step out
-    Skip,
-}
-
-impl From<Divergence> for OnDivergence {
-    fn from(policy: Divergence) -> Self {
-        match policy {
-            Divergence::Stop => Self::Stop,
-            Divergence::Skip => Self::Skip,
-        }
-    }
 }
 
 #[derive(Debug, Args)]

@@ -11,14 +11,13 @@ use clap::Args;
 use super::{
     DONE,
     args::{Format, InputArgs, RunArgs, share},
-    interrupt,
+    measure::watched,
     output::{self, print},
-    progress::Bars,
     summary,
 };
 use crate::{
     charts,
-    plan::{ComparePlan, Comparison, DEFAULT_TOLERANCE, Host, compare as carry_out, held_out_of},
+    plan::{ComparePlan, Comparison, DEFAULT_TOLERANCE, compare as carry_out, held_out_of},
     tables,
 };
 
@@ -39,14 +38,7 @@ pub struct CompareArgs {
 
 pub fn run(args: &CompareArgs) -> Result<u8> {
     let plan = plan(args);
-    let interrupted = interrupt::watch();
-    let out = args.run.out.as_deref().map(output::Folder::check).transpose()?;
-    let bars = Bars::new(args.run.quiet);
-    let host = Host { interrupted, progress: &|share| bars.walk(share), downloads: &bars };
-    let found = carry_out(&plan, &host);
-    interrupt::results_are_being_written();
-    bars.clear();
-    let found = found?;
+    let (found, out) = watched(&args.run, |host| carry_out(&plan, host))?;
     if !args.run.quiet {
         for (warning, runs) in warnings(&found) {
             output::note(&format!("warning: {}: {warning}", runs.join(", ")));
@@ -89,7 +81,10 @@ fn warnings(found: &Comparison) -> BTreeMap<String, Vec<&str>> {
 /// Writes tables, charts and the manifest below `folder`.
 fn stage(found: &Comparison, folder: &Path) -> Result<Vec<PathBuf>> {
     let (tables, charts) = (folder.join("tables"), folder.join("charts"));
-    let subtitle = format!("{} tokens of {}", summary::thousands(found.runs[0].count), found.plan.input.describe());
+    let (input, text) = (&found.manifests[0].input, found.plan.input.describe());
+    let tokens = |count: u64| format!("{} tokens of {text}", summary::thousands(count));
+    let (read, predicted) = (tokens(input.tokens as u64), tokens(found.runs[0].count));
+    let last = format!("last token of {} sequences of {text}", input.sequences);
     let mut written = Vec::new();
     for (table, name) in [
         (tables::runs(&found.runs)?, "runs"),
@@ -101,9 +96,9 @@ fn stage(found: &Comparison, folder: &Path) -> Result<Vec<PathBuf>> {
         written.extend(tables::write(&table, &tables, name)?);
     }
     let mut drawn = vec![
-        (charts::compare::variance(&found.runs, &found.layers, &subtitle), "variance"),
-        (charts::compare::angular(&found.runs, &found.angular, &subtitle), "angular"),
-        (charts::compare::prune(&found.runs, &found.prune, found.plan.tolerance, &subtitle), "prune"),
+        (charts::compare::variance(&found.runs, &found.layers, &read), "variance"),
+        (charts::compare::angular(&found.runs, &found.angular, &last), "angular"),
+        (charts::compare::prune(&found.runs, &found.prune, found.plan.tolerance, &predicted), "prune"),
     ];
     if !found.logs.is_empty() {
         drawn.push((charts::compare::loss(&found.runs, &found.logs, "on each run's own held-out text"), "loss"));

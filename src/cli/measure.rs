@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{
     DONE,
-    args::{Format, MeasureArgs},
+    args::{Format, MeasureArgs, RunArgs},
     interrupt,
     output::{self, print},
     progress::Bars,
@@ -23,14 +23,7 @@ pub enum Which {
 
 pub fn run(args: &MeasureArgs, which: Which) -> Result<u8> {
     let plan = plan(args, which);
-    let interrupted = interrupt::watch();
-    let out = args.run.out.as_deref().map(output::Folder::check).transpose()?;
-    let bars = Bars::new(args.run.quiet);
-    let host = Host { interrupted, progress: &|share| bars.walk(share), downloads: &bars };
-    let found = carry_out(&plan, &host);
-    interrupt::results_are_being_written();
-    bars.clear();
-    let found = found?;
+    let (found, out) = watched(&args.run, |host| carry_out(&plan, host))?;
     if !args.run.quiet {
         found.manifest.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     }
@@ -41,6 +34,23 @@ pub fn run(args: &MeasureArgs, which: Which) -> Result<u8> {
         Format::Table => print(&summary::render(&found, written.as_deref(), &output::Paper::of_stdout()))?,
     }
     Ok(DONE)
+}
+
+/// Carries out what Ctrl-C can stop and bars show, once it is known that its results can be written.
+pub fn watched<T, E>(
+    args: &RunArgs,
+    carry_out: impl FnOnce(&Host<'_>) -> Result<T, E>,
+) -> Result<(T, Option<output::Folder>)>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let interrupted = interrupt::watch();
+    let out = args.out.as_deref().map(output::Folder::check).transpose()?;
+    let bars = Bars::new(args.quiet);
+    let found = carry_out(&Host { interrupted, progress: &|share| bars.walk(share), downloads: &bars });
+    interrupt::results_are_being_written();
+    bars.clear();
+    Ok((found?, out))
 }
 
 fn plan(args: &MeasureArgs, which: Which) -> Plan {

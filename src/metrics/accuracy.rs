@@ -59,21 +59,8 @@ fn right(answers: &[Answer], options: usize, scores: &[SequenceScore]) -> Vec<f6
 fn row(model: &str, removal: &Removal, metric: PruneMetric, terms: &[[f64; 2]], bootstrap: &Bootstrap) -> PruneRow {
     let count = terms.len() as f64;
     let mean = |i: usize| terms.iter().map(|term| term[i]).sum::<f64>() / count;
-    let (baseline, pruned) = (mean(0), mean(1));
     let interval = bootstrap.interval(terms, |[full, pruned]| (pruned - full) / count);
-    PruneRow {
-        model: model.to_owned(),
-        first: *removal.layers.start(),
-        last: *removal.layers.end(),
-        part: removal.part,
-        metric,
-        baseline,
-        pruned,
-        delta: pruned - baseline,
-        ci_low: interval.map(|interval| interval.0),
-        ci_high: interval.map(|interval| interval.1),
-        count: terms.len() as u64,
-    }
+    removal.row(model, metric, (mean(0), mean(1)), interval, terms.len() as u64)
 }
 
 #[cfg(test)]

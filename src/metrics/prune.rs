@@ -30,6 +30,30 @@ impl Removal {
     pub fn route(&self) -> Route {
         Route::without(self.part, self.layers.clone())
     }
+
+    /// What a metric says of it.
+    pub(super) fn row(
+        &self,
+        model: &str,
+        metric: PruneMetric,
+        (baseline, pruned): (f64, f64),
+        interval: Option<(f64, f64)>,
+        count: u64,
+    ) -> PruneRow {
+        PruneRow {
+            model: model.to_owned(),
+            first: *self.layers.start(),
+            last: *self.layers.end(),
+            part: self.part,
+            metric,
+            baseline,
+            pruned,
+            delta: pruned - baseline,
+            ci_low: interval.map(|interval| interval.0),
+            ci_high: interval.map(|interval| interval.1),
+            count,
+        }
+    }
 }
 
 /// Every window of `window` consecutive blocks, for each part.
@@ -76,19 +100,7 @@ fn row(model: &str, removal: &Removal, metric: PruneMetric, terms: &[Terms], boo
         let (baseline, pruned) = values(metric, sums);
         pruned - baseline
     });
-    PruneRow {
-        model: model.to_owned(),
-        first: *removal.layers.start(),
-        last: *removal.layers.end(),
-        part: removal.part,
-        metric,
-        baseline,
-        pruned,
-        delta: pruned - baseline,
-        ci_low: interval.map(|interval| interval.0),
-        ci_high: interval.map(|interval| interval.1),
-        count: total[4] as u64,
-    }
+    removal.row(model, metric, (baseline, pruned), interval, total[4] as u64)
 }
 
 /// (baseline, pruned).

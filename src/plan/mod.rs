@@ -22,8 +22,9 @@ pub use memory::{MemorySize, peak_resident};
 pub use run::{Host, Run, RunError, run};
 pub use train::{
     DEFAULT_CHECKPOINT_EVERY, DEFAULT_TRAINED_VOCAB, TrainManifest, TrainPlan, TrainRunError, Trained, dry_run,
-    run_train, train_tokenizer,
+    run_train,
 };
+pub use train_text::train_tokenizer;
 pub use verify::{DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, VerifyPlan, run_verify};
 pub use warning::Warning;
 

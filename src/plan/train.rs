@@ -1,7 +1,7 @@
 //! A training run: recipe and flags to settings and data.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Instant, SystemTime},
 };
 
@@ -12,15 +12,15 @@ use super::{
     DEFAULT_TEXT_FIELD, DeviceChoice, DtypeChoice, HELD_OUT, InputError, RunError, TextSource, Warning, device,
     fine_tune::Start,
     input,
-    train_text::{find_tokenizer, read_tokenizer, token_store, tokenizer_bytes, unusable},
+    train_text::{Reading, find_tokenizer, read_tokenizer, tokenizer_bytes},
 };
 use crate::{
-    corpus::{self, CorpusError, bpe, builtin, dialogue},
+    corpus::{CorpusError, bpe, builtin},
     files::{FileError, write_atomically},
     model::{ModelError, Placement},
     source::{SourceError, hub},
     train::{
-        Budget, Data, DataError, Init, OnDivergence, Outcome, Recipe, RecipeError, Settings, TrainError, Watcher,
+        Budget, DataError, Init, OnDivergence, Outcome, Recipe, RecipeError, Settings, TrainError, Watcher,
         run as train,
     },
 };
@@ -250,18 +250,8 @@ pub fn run_train(
         Some(start) => start.end_of_text,
         None => tokenizer.token_to_id(bpe::END_OF_TEXT).or_else(|| tokenizer.token_to_id("</s>")),
     };
-    let data = if let Some(file) = &plan.sft {
-        let template = start.as_ref().and_then(|start| start.template.as_ref());
-        let examples = dialogue::examples(file, &tokenizer, template, end_of_text)?;
-        let long = examples.iter().filter(|example| example.ids.len() > recipe.seq_len + 1).count();
-        if long > 0 {
-            warn.push(Warning::CutExamples { count: long, seq_len: recipe.seq_len });
-        }
-        Data::of_examples(examples, recipe.seq_len, recipe.batch_size, recipe.seed)?
-    } else {
-        let store = token_store(plan, &recipe, paths.as_deref(), &tokenizer, &tokenizer_bytes, end_of_text)?;
-        Data::new(store, recipe.seq_len, recipe.batch_size, recipe.seed)?
-    };
+    let reading = Reading { plan, recipe: &recipe, start: start.as_ref(), tokenizer: &tokenizer, end_of_text };
+    let data = reading.data(paths.as_deref(), &tokenizer_bytes, warn)?;
     let device = plan.device.open()?;
     let dtype = match plan.dtype {
         DtypeChoice::F32 => DType::F32,
@@ -271,7 +261,10 @@ pub fn run_train(
         DtypeChoice::Auto => DType::BF16,
     };
     write_recipe(plan, &recipe, &tokenizer_bytes)?;
-    write_json(plan, HELD_OUT, &data.held_out_ids())?;
+    if plan.sft.is_none() {
+        // `compare` scores every token of it, and of examples only the responses count.
+        write_json(plan, HELD_OUT, &data.held_out_ids())?;
+    }
     let every = (recipe.steps / DEFAULT_LOOKS).max(1);
     let tokenizer_config = start.as_ref().and_then(|start| start.tokenizer_config.clone());
     let settings = Settings {
@@ -311,27 +304,6 @@ pub fn run_train(
     let text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
     write_atomically(&plan.out.join("manifest.json"), |file| std::io::Write::write_all(file, &text))?;
     Ok(Trained { manifest, outcome })
-}
-
-/// Learns a tokenizer from text and writes it as `out`, or as tokenizer.json in the folder `out`.
-///
-/// # Errors
-/// Text that cannot be read, a vocabulary that is too small, a file that cannot be written.
-pub fn train_tokenizer(
-    text: &str,
-    field: &str,
-    vocab: usize,
-    out: &Path,
-    downloads: &dyn hub::Progress,
-    warn: &mut Vec<Warning>,
-) -> Result<(PathBuf, usize), TrainRunError> {
-    let paths = input::paths(text, downloads, warn)?;
-    let tokenizer = bpe::train_bpe(corpus::documents(&paths, field)?, vocab)?;
-    let json = tokenizer.to_string(false).map_err(|error| unusable(&error.to_string()))?;
-    let named = out.extension().is_some_and(|extension| extension == "json");
-    let file = if named { out.to_owned() } else { out.join(TOKENIZER) };
-    write_atomically(&file, |out| std::io::Write::write_all(out, json.as_bytes()))?;
-    Ok((file, tokenizer.get_vocab_size(true)))
 }
 
 const RECIPE: &str = "recipe.toml";

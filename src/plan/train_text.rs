@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
 
-use super::{DEFAULT_TRAINED_VOCAB, TrainPlan, TrainRunError, train::TOKENIZER};
+use super::{DEFAULT_TRAINED_VOCAB, TrainPlan, TrainRunError, Warning, fine_tune::Start, input, train::TOKENIZER};
 use crate::{
-    corpus::{self, CorpusError, TokenStore, bpe, builtin},
+    corpus::{self, CorpusError, TokenStore, bpe, builtin, dialogue},
+    files::write_atomically,
     foreign::guarded,
-    train::Recipe,
+    source::hub,
+    train::{Data, Recipe},
 };
 
 /// Tokens of the built-in corpus that are made at most; a longer run reads them again.
@@ -16,6 +18,60 @@ pub const MOST_BUILT_IN_TOKENS: usize = 1 << 26;
 /// Seed of the stories for training, the same whatever a run's own seed: runs are compared on the same text. Those for measuring
 /// are elsewhere.
 const TRAINING_SEED: u64 = 1 << 33;
+
+/// What decides what a run reads.
+pub(super) struct Reading<'a> {
+    pub plan: &'a TrainPlan,
+    pub recipe: &'a Recipe,
+    pub start: Option<&'a Start>,
+    pub tokenizer: &'a Tokenizer,
+    pub end_of_text: Option<u32>,
+}
+
+impl Reading<'_> {
+    /// Fine-tuning examples if there are any, else text.
+    pub fn data(
+        &self,
+        paths: Option<&[PathBuf]>,
+        tokenizer_bytes: &[u8],
+        warn: &mut Vec<Warning>,
+    ) -> Result<Data, TrainRunError> {
+        let Self { plan, tokenizer, end_of_text, .. } = *self;
+        let Recipe { seq_len, batch_size, seed, .. } = *self.recipe;
+        let Some(file) = &plan.sft else {
+            let store = token_store(plan, self.recipe, paths, tokenizer, tokenizer_bytes, end_of_text)?;
+            return Ok(Data::new(store, seq_len, batch_size, seed)?);
+        };
+        let template = self.start.and_then(|start| start.template.as_ref());
+        let examples = dialogue::examples(file, tokenizer, template, end_of_text)?;
+        let count = examples.iter().filter(|example| example.ids.len() > seq_len + 1).count();
+        if count > 0 {
+            warn.push(Warning::CutExamples { count, seq_len });
+        }
+        Ok(Data::of_examples(examples, seq_len, batch_size, seed)?)
+    }
+}
+
+/// Learns a tokenizer from text and writes it as `out`, or as tokenizer.json in the folder `out`.
+///
+/// # Errors
+/// Text that cannot be read, a vocabulary that is too small, a file that cannot be written.
+pub fn train_tokenizer(
+    text: &str,
+    field: &str,
+    vocab: usize,
+    out: &Path,
+    downloads: &dyn hub::Progress,
+    warn: &mut Vec<Warning>,
+) -> Result<(PathBuf, usize), TrainRunError> {
+    let paths = input::paths(text, downloads, warn)?;
+    let tokenizer = bpe::train_bpe(corpus::documents(&paths, field)?, vocab)?;
+    let json = tokenizer.to_string(false).map_err(|error| unusable(&error.to_string()))?;
+    let named = out.extension().is_some_and(|extension| extension == "json");
+    let file = if named { out.to_owned() } else { out.join(TOKENIZER) };
+    write_atomically(&file, |out| std::io::Write::write_all(out, json.as_bytes()))?;
+    Ok((file, tokenizer.get_vocab_size(true)))
+}
 
 /// The one that is named; that of the run which is resumed; the built-in one for the built-in corpus; else one trained on the text.
 pub(super) fn find_tokenizer(
@@ -37,7 +93,7 @@ pub(super) fn find_tokenizer(
     }
 }
 
-pub(super) fn unusable(problem: &str) -> TrainRunError {
+fn unusable(problem: &str) -> TrainRunError {
     TrainRunError::Tokenizer { problem: problem.to_owned() }
 }
 
@@ -51,7 +107,7 @@ pub(super) fn read_tokenizer(bytes: &[u8]) -> Result<Tokenizer, TrainRunError> {
     read.map_err(|error| unusable(&error.to_string()))
 }
 
-pub(super) fn token_store(
+fn token_store(
     plan: &TrainPlan,
     recipe: &Recipe,
     paths: Option<&[PathBuf]>,

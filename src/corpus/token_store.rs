@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io::{BufWriter, Read, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -117,14 +118,27 @@ impl TokenStore {
     /// The first token of the first document that begins at or after token `at`; none if there is no such document.
     #[must_use]
     pub fn document_start(&self, at: usize) -> Option<usize> {
-        let ends = &self.map[HEADER + self.tokens * self.width..];
-        let end = |i: usize| u64::from_le_bytes(ends[i * 8..i * 8 + 8].try_into().unwrap_or_default()) as usize;
         let (mut low, mut high) = (0, self.documents);
         while low < high {
             let middle = low.midpoint(high);
-            if end(middle) < at { low = middle + 1 } else { high = middle }
+            if self.end(middle) < at { low = middle + 1 } else { high = middle }
         }
-        (low < self.documents && end(low) < self.tokens).then(|| end(low))
+        (low < self.documents && self.end(low) < self.tokens).then(|| self.end(low))
+    }
+
+    /// The tokens of a document.
+    ///
+    /// # Panics
+    /// Beyond the last document.
+    #[must_use]
+    pub fn document(&self, index: usize) -> Range<usize> {
+        index.checked_sub(1).map_or(0, |before| self.end(before))..self.end(index)
+    }
+
+    /// Where a document ends.
+    fn end(&self, document: usize) -> usize {
+        let at = HEADER + self.tokens * self.width + document * 8;
+        u64::from_le_bytes(self.map[at..at + 8].try_into().unwrap_or_default()) as usize
     }
 
     /// SHA-256 of the ids, in hexadecimal.

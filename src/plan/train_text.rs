@@ -10,7 +10,7 @@ use crate::{
     files::write_atomically,
     foreign::guarded,
     source::hub,
-    train::{Data, Recipe},
+    train::{Data, Recipe, Sequences},
 };
 
 /// Tokens of the built-in corpus that are made at most; a longer run reads them again.
@@ -37,10 +37,14 @@ impl Reading<'_> {
         warn: &mut Vec<Warning>,
     ) -> Result<Data, TrainRunError> {
         let Self { plan, tokenizer, end_of_text, .. } = *self;
-        let Recipe { seq_len, batch_size, seed, .. } = *self.recipe;
+        let Recipe { seq_len, batch_size, seed, sequences, .. } = *self.recipe;
         let Some(file) = &plan.sft else {
             let store = token_store(plan, self.recipe, paths, tokenizer, tokenizer_bytes, end_of_text)?;
-            return Ok(Data::new(store, seq_len, batch_size, seed)?);
+            let data = match sequences {
+                Sequences::Packed => Data::new(store, seq_len, batch_size, seed),
+                Sequences::Documents => Data::of_documents(store, seq_len, batch_size, seed),
+            };
+            return Ok(data?);
         };
         let template = self.start.and_then(|start| start.template.as_ref());
         let examples = dialogue::examples(file, tokenizer, template, end_of_text)?;

@@ -24,6 +24,13 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Adds `length` tokens from `start` on, of which each predicts the next.
+    fn push(&mut self, store: &TokenStore, start: usize, length: usize) {
+        self.ids.extend(store.ids(start, length));
+        self.targets.extend(store.ids(start + 1, length));
+        self.lengths.push(length);
+    }
+
     /// Some of its sequences.
     #[must_use]
     pub fn examples(&self, sequences: std::ops::Range<usize>) -> Examples<'_> {
@@ -62,6 +69,8 @@ pub struct Data {
 enum Source {
     /// A stream of tokens cut into windows.
     Stream { store: TokenStore, seq_len: usize },
+    /// Documents, by index; of each the first `seq_len` tokens.
+    Documents { store: TokenStore, seq_len: usize, readable: Vec<u32> },
     /// Sequences of their own, of which some tokens are predicted.
     Examples(Vec<Example>),
 }
@@ -79,6 +88,14 @@ pub enum DataError {
         /// Tokens of a window.
         seq_len: usize,
     },
+    /// Not even two documents.
+    #[error(
+        "documents are too few ({count}) for sequences of one document each; give at least 2, or take sequences = \"packed\""
+    )]
+    TooFewDocuments {
+        /// Documents of two tokens or more.
+        count: usize,
+    },
     /// None to hold out, or none to train on.
     #[error("examples are too few ({count} within {seq_len} tokens); give at least 2, or a larger --seq-len")]
     TooFew {
@@ -92,7 +109,15 @@ pub enum DataError {
 /// Share of the windows that is held out, and the largest number.
 const HELD_OUT: (f64, usize) = (0.01, 64);
 
+/// How many of `count` sequences are trained on, and how many, the last, are held out.
+fn split(count: usize) -> (usize, usize) {
+    let kept_back = ((count as f64 * HELD_OUT.0) as usize).clamp(1, HELD_OUT.1);
+    (count - kept_back, kept_back)
+}
+
 impl Data {
+    /// Windows of `seq_len` tokens.
+    ///
     /// # Errors
     /// Fewer than two windows.
     pub fn new(store: TokenStore, seq_len: usize, batch_size: usize, seed: u64) -> Result<Self, DataError> {
@@ -101,7 +126,7 @@ impl Data {
         if all < 2 {
             return Err(DataError::TooShort { tokens, seq_len });
         }
-        let kept_back = ((all as f64 * HELD_OUT.0) as usize).clamp(1, HELD_OUT.1);
+        let kept_back = split(all).1;
         // From the beginning of a document on, where there is one: what is held out was then never seen in part.
         let latest = tokens - kept_back * seq_len - 1;
         let earliest = latest.saturating_sub(8 * seq_len);
@@ -113,6 +138,23 @@ impl Data {
         let held_out = (start, (tokens - start - 1) / seq_len);
         let source = Source::Stream { store, seq_len };
         Ok(Self { source, batch_size, seed, windows, held_out, order: Mutex::new(None) })
+    }
+
+    /// One document each, up to `seq_len` tokens of it.
+    ///
+    /// # Errors
+    /// Fewer than two documents.
+    pub fn of_documents(store: TokenStore, seq_len: usize, batch_size: usize, seed: u64) -> Result<Self, DataError> {
+        // Of a single token none is predicted.
+        let readable: Vec<u32> =
+            (0..store.documents() as u32).filter(|&i| store.document(i as usize).len() > 1).collect();
+        let count = readable.len();
+        if count < 2 {
+            return Err(DataError::TooFewDocuments { count });
+        }
+        let (windows, kept_back) = split(count);
+        let source = Source::Documents { store, seq_len, readable };
+        Ok(Self { source, batch_size, seed, windows, held_out: (windows, kept_back), order: Mutex::new(None) })
     }
 
     /// Fine-tuning examples. Those of more than `seq_len` tokens lose their ends, and are left out if no response remains.
@@ -135,8 +177,7 @@ impl Data {
         if count < 2 {
             return Err(DataError::TooFew { count, seq_len });
         }
-        let kept_back = ((count as f64 * HELD_OUT.0) as usize).clamp(1, HELD_OUT.1);
-        let windows = count - kept_back;
+        let (windows, kept_back) = split(count);
         let source = Source::Examples(examples);
         Ok(Self { source, batch_size, seed, windows, held_out: (windows, kept_back), order: Mutex::new(None) })
     }
@@ -169,7 +210,7 @@ impl Data {
     const fn stride(&self) -> usize {
         match self.source {
             Source::Stream { seq_len, .. } => seq_len,
-            Source::Examples(_) => 1,
+            Source::Documents { .. } | Source::Examples(_) => 1,
         }
     }
 
@@ -192,7 +233,7 @@ impl Data {
 
     const fn stream(&self) -> Option<&TokenStore> {
         match &self.source {
-            Source::Stream { store, .. } => Some(store),
+            Source::Stream { store, .. } | Source::Documents { store, .. } => Some(store),
             Source::Examples(_) => None,
         }
     }
@@ -202,6 +243,10 @@ impl Data {
     pub fn tokens(&self) -> usize {
         match &self.source {
             Source::Stream { seq_len, .. } => self.windows * seq_len,
+            Source::Documents { store, seq_len, readable } => {
+                let length = |&document: &u32| (store.document(document as usize).len() - 1).min(*seq_len);
+                readable[..self.windows].iter().map(length).sum()
+            }
             Source::Examples(examples) => examples[..self.windows].iter().map(|example| example.ids.len() - 1).sum(),
         }
     }
@@ -227,10 +272,10 @@ impl Data {
         let mut batch = Batch { ids: Vec::new(), targets: Vec::new(), lengths: Vec::new() };
         for start in starts {
             match &self.source {
-                Source::Stream { store, seq_len } => {
-                    batch.ids.extend(store.ids(start, *seq_len));
-                    batch.targets.extend(store.ids(start + 1, *seq_len));
-                    batch.lengths.push(*seq_len);
+                Source::Stream { store, seq_len } => batch.push(store, start, *seq_len),
+                Source::Documents { store, seq_len, readable } => {
+                    let document = store.document(readable[start] as usize);
+                    batch.push(store, document.start, (document.len() - 1).min(*seq_len));
                 }
                 Source::Examples(examples) => {
                     let Example { ids, said } = &examples[start];
@@ -253,12 +298,40 @@ mod tests {
 
     use super::*;
 
-    fn data(batch_size: usize) -> (tempfile::TempDir, Data) {
+    fn stories(separator: Option<u32>) -> (tempfile::TempDir, TokenStore) {
         let folder = tempfile::tempdir().unwrap();
         let tokenizer = Tokenizer::from_bytes(crate::corpus::builtin::TOKENIZER).unwrap();
         let stories = || Ok(crate::corpus::builtin::stories(5).take(40).map(|story| Ok(story.text)));
-        let store = TokenStore::open_or_make(folder.path(), "k", &tokenizer, Some(0), usize::MAX, stories).unwrap();
+        let store = TokenStore::open_or_make(folder.path(), "k", &tokenizer, separator, usize::MAX, stories).unwrap();
+        (folder, store)
+    }
+
+    fn data(batch_size: usize) -> (tempfile::TempDir, Data) {
+        let (folder, store) = stories(Some(0));
         (folder, Data::new(store, 16, batch_size, 3).unwrap())
+    }
+
+    #[test]
+    fn a_sequence_of_documents_is_one_document_from_its_beginning() {
+        let (_folder, store) = stories(Some(0));
+        let whole: BTreeSet<Vec<u32>> = (0..40)
+            .map(|i| store.document(i))
+            .map(|span| store.ids(span.start, span.len().min(91)).collect())
+            .collect();
+        assert_eq!(whole.len(), 40);
+        let data = Data::of_documents(store, 90, 39, 3).unwrap();
+        let mut read = BTreeSet::new();
+        for batch in [data.batch(0), data.held_out(8).remove(0)] {
+            for i in 0..batch.lengths.len() {
+                let Examples { ids, targets, .. } = batch.examples(i..i + 1);
+                assert_eq!(ids[1..], targets[..ids.len() - 1]);
+                read.insert([ids, &targets[ids.len() - 1..]].concat());
+            }
+        }
+        assert_eq!(read, whole, "every story once, the last held out");
+        let lengths = data.batch(0).lengths;
+        assert_eq!(data.tokens(), lengths.iter().sum::<usize>());
+        assert!(lengths.contains(&90) && lengths.iter().any(|&length| length < 90), "{lengths:?}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use network::Network;
 pub use optimizer::{AdamW, Optimizer, gradient_norm};
 pub use parameter::Parameter;
 pub use pass::Examples;
-pub use recipe::{ModelSizes, OptimizerNumbers, Recipe, RecipeError};
+pub use recipe::{ModelSizes, OptimizerNumbers, Recipe, RecipeError, Sequences};
 pub use run::{OnDivergence, Outcome, Settings, TrainError, Watcher, run};
 pub use schedule::Schedule;
 pub use state::StateError;

@@ -37,8 +37,11 @@ pub struct Recipe {
     /// Sequences that are in memory at once; their gradients are added up. By default the whole batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
-    /// Tokens of a sequence.
+    /// Tokens of a sequence, or the most it may have.
     pub seq_len: usize,
+    /// How documents become sequences.
+    #[serde(default)]
+    pub sequences: Sequences,
     /// Seed of weights and of the order of the data.
     #[serde(default)]
     pub seed: u64,
@@ -48,6 +51,18 @@ pub struct Recipe {
     pub optimizer: OptimizerNumbers,
     /// Warm-up and decay of the learning rate.
     pub schedule: Schedule,
+}
+
+/// How documents become the sequences that a step reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sequences {
+    /// Documents end to end, cut into windows of `seq_len`: no token is padding, none is left out.
+    #[default]
+    Packed,
+    /// One document each, of its own length, up to `seq_len` tokens of it. Nothing that an earlier document said is then in sight, so
+    /// that names which recur from story to story mean one thing only.
+    Documents,
 }
 
 /// Sizes of a Llama-style decoder.
@@ -275,7 +290,7 @@ impl Recipe {
         config.checked()
     }
 
-    /// Tokens of one step.
+    /// Tokens of one step; where sequences are documents, the most it may have.
     #[must_use]
     pub const fn tokens_per_step(&self) -> usize {
         self.batch_size * self.seq_len

@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
 # Training steps against transformers and torch.optim.AdamW, in turns on the same weights and tokens, and their losses compared.
 #
-#     benches/training.sh [RECIPES...]        default: 9m deep24-128 60m
+#     benches/training.sh [RECIPES...]                                            default: 9m deep24-128 60m
+#     DEVICE=cuda:0 DTYPE=bf16 SEQUENCES=64 STEPS=50 benches/training.sh 130m     on a GPU (losses then agree to rounding in bf16 only)
 #
 # Environment: PYTHON (python3, with torch and transformers), ROUNDS (3), STEPS (10), THREADS (2), TRAINING (a built `training`
-# benchmark; built by cargo otherwise). Each turn is a process of its own; two steps warm up before its clock starts.
+# benchmark; built by cargo otherwise), DEVICE (cpu), DTYPE (f32), SEQUENCES (4). Each turn is a process of its own; two steps warm up before its clock starts.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3} rounds=${ROUNDS:-3} steps=${STEPS:-10} threads=${THREADS:-2}
-export RAYON_NUM_THREADS=$threads OMP_NUM_THREADS=$threads
+export RAYON_NUM_THREADS=$threads OMP_NUM_THREADS=$threads DEVICE=${DEVICE:-cpu} DTYPE=${DTYPE:-f32} SEQUENCES=${SEQUENCES:-4}
+features=() tolerance=1e-3
+[[ $DEVICE == cpu ]] || features=(--features cuda)
+[[ $DTYPE == f32 ]] || tolerance=5e-2
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 training() {
-    if [[ -n ${TRAINING:-} ]]; then "$TRAINING" "$@"; else (cd "$here/.." && cargo bench --quiet --bench training -- "$@"); fi
+    if [[ -n ${TRAINING:-} ]]; then "$TRAINING" "$@"; else (cd "$here/.." && cargo bench --quiet "${features[@]}" --bench training -- "$@"); fi
 }
 
 [[ $# -gt 0 ]] || set -- 9m deep24-128 60m
@@ -23,15 +27,16 @@ for recipe in "$@"; do
     : >"$folder/ours" && : >"$folder/pytorch"
     for ((round = 0; round < rounds; round++)); do
         training "$recipe" "$steps" >>"$folder/ours"
-        "$python" "$here/pytorch_training.py" --folder "$folder/run" --steps "$steps" --threads "$threads" 2>/dev/null \
+        "$python" "$here/pytorch_training.py" --folder "$folder/run" --steps "$steps" --threads "$threads" \
+            --device "$DEVICE" --dtype "$DTYPE" 2>/dev/null \
             >>"$folder/pytorch"
     done
-    "$python" - "$recipe" "$folder/ours" "$folder/pytorch" <<'PYTHON'
+    "$python" - "$recipe" "$tolerance" "$folder/ours" "$folder/pytorch" <<'PYTHON'
 import json
 import statistics
 import sys
 
-recipe, *files = sys.argv[1:]
+recipe, tolerance, *files = sys.argv[1:]
 ours, pytorch = ([json.loads(line) for line in open(file)] for file in files)
 
 
@@ -57,7 +62,7 @@ print("  seconds of a step: " + ", ".join(f"{part} {seconds:.3f}" for part, seco
 print(f"  torch {pytorch[0]['torch']}, transformers {pytorch[0]['transformers']}, {pytorch[0]['threads']} threads")
 furthest = max(abs(a - b) for a, b in zip(ours[0]["losses"], pytorch[0]["losses"]))
 print(f"  largest difference of a loss over {len(ours[0]['losses'])} steps: {furthest:.1e}")
-if furthest > 1e-3:
+if furthest > float(tolerance):
     sys.exit("the losses differ")
 PYTHON
 done

@@ -15,11 +15,10 @@ use crate::{
     charts,
     model::Placement,
     plan::{
-        DEFAULT_CHECKPOINT_EVERY, DEFAULT_TEXT_FIELD, DeviceChoice, DtypeChoice, TextSource, TrainPlan, Trained,
-        dry_run, run_train,
+        DEFAULT_CHECKPOINT_EVERY, DEFAULT_TEXT_FIELD, DeviceChoice, TextSource, TrainPlan, Trained, dry_run, run_train,
     },
     rows::LogRow,
-    train::{Budget, Init, OnDivergence, Outcome, Recipe, Watcher},
+    train::{Budget, ComputeType, Init, OnDivergence, Outcome, Recipe, Watcher},
 };
 
 #[derive(Debug, Args)]
@@ -84,9 +83,9 @@ pub struct TrainArgs {
     /// `auto`, `cpu`, `cuda:N` or `metal`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// What passes compute in; masters are f32: `auto` (f32 on the CPU, bf16 on a GPU), `f32` or `bf16`
-    #[arg(long, value_name = "TYPE", default_value = "auto")]
-    pub dtype: DtypeChoice,
+    /// What passes compute in; masters are f32: `auto` (f32 on the CPU, bf16 on a GPU), `f32` or `bf16` [default: the recipe's]
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<ComputeType>,
     /// Print parameters, operations, memory and tokens, and train nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -165,6 +164,7 @@ fn plan(args: &TrainArgs) -> Result<TrainPlan> {
     recipe.seq_len = args.seq_len.unwrap_or(recipe.seq_len);
     recipe.seed = args.seed.unwrap_or(recipe.seed);
     recipe.optimizer.learning_rate = args.learning_rate.unwrap_or(recipe.optimizer.learning_rate);
+    recipe.dtype = args.dtype.unwrap_or(recipe.dtype);
     let text = args.text.clone().map_or(TextSource::BuiltIn, TextSource::Named);
     Ok(TrainPlan {
         from: args.from.clone(),
@@ -178,14 +178,13 @@ fn plan(args: &TrainArgs) -> Result<TrainPlan> {
         on_divergence: args.on_divergence.into(),
         resume: args.resume,
         device: args.device,
-        dtype: args.dtype,
         ..TrainPlan::new(recipe, args.out.clone())
     })
 }
 
 /// A bar on a terminal; elsewhere a line now and then.
-struct Live {
-    bar: ProgressBar,
+pub struct Live {
+    pub bar: ProgressBar,
     lines: bool,
     last_line: Instant,
     held_out: Option<f64>,
@@ -196,7 +195,7 @@ struct Live {
 const BETWEEN_LINES: u64 = 10;
 
 impl Live {
-    fn new(quiet: bool, interrupted: &'static AtomicBool) -> Self {
+    pub fn new(quiet: bool, interrupted: &'static AtomicBool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let target = if terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template("step {pos}/{len} {bar:24} {msg}, {eta} left");

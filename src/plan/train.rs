@@ -1,15 +1,14 @@
 //! A training run: recipe and flags to settings and data.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Instant, SystemTime},
 };
 
-use candle_core::DType;
 use serde::Serialize;
 
 use super::{
-    DEFAULT_TEXT_FIELD, DeviceChoice, DtypeChoice, HELD_OUT, InputError, RunError, TextSource, Warning, device,
+    DEFAULT_TEXT_FIELD, DeviceChoice, HELD_OUT, InputError, RunError, TextSource, Warning, device,
     fine_tune::Start,
     input,
     train_text::{Reading, find_tokenizer, read_tokenizer, tokenizer_bytes},
@@ -61,8 +60,6 @@ pub struct TrainPlan {
     pub resume: bool,
     /// Where it runs.
     pub device: DeviceChoice,
-    /// What passes compute in.
-    pub dtype: DtypeChoice,
 }
 
 impl TrainPlan {
@@ -83,7 +80,6 @@ impl TrainPlan {
             on_divergence: OnDivergence::Stop,
             resume: false,
             device: DeviceChoice::Auto,
-            dtype: DtypeChoice::Auto,
         }
     }
 
@@ -253,13 +249,6 @@ pub fn run_train(
     let reading = Reading { plan, recipe: &recipe, start: start.as_ref(), tokenizer: &tokenizer, end_of_text };
     let data = reading.data(paths.as_deref(), &tokenizer_bytes, warn)?;
     let device = plan.device.open()?;
-    let dtype = match plan.dtype {
-        DtypeChoice::F32 => DType::F32,
-        DtypeChoice::Bf16 => DType::BF16,
-        DtypeChoice::F16 => DType::F16,
-        DtypeChoice::Auto if device.is_cpu() => DType::F32,
-        DtypeChoice::Auto => DType::BF16,
-    };
     write_recipe(plan, &recipe, &tokenizer_bytes)?;
     if plan.sft.is_none() {
         // `compare` scores every token of it, and of examples only the responses count.
@@ -276,7 +265,7 @@ pub fn run_train(
         telemetry_every: plan.telemetry_every.unwrap_or(every),
         evaluate_every: plan.evaluate_every.unwrap_or(every),
         on_divergence: plan.on_divergence,
-        dtype,
+        dtype: recipe.dtype.on(&device),
         recipe,
         config,
         device,
@@ -310,21 +299,35 @@ const RECIPE: &str = "recipe.toml";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
 fn check_folder(plan: &TrainPlan, recipe: &Recipe) -> Result<(), TrainRunError> {
-    let (out, recorded) = (plan.out.clone(), plan.out.join(RECIPE));
-    if !recorded.exists() {
-        return Ok(());
-    }
-    if !plan.resume {
+    let out = plan.out.clone();
+    if !plan.resume && out.join(RECIPE).exists() {
         return Err(TrainRunError::Exists { out });
+    }
+    differs(&out, recipe)?.map_or(Ok(()), |what| Err(TrainRunError::Other { out, what }))
+}
+
+/// What the run in the folder, if there is one, was started with that `recipe` has not.
+pub(super) fn differs(out: &Path, recipe: &Recipe) -> Result<Option<String>, TrainRunError> {
+    let recorded = out.join(RECIPE);
+    if !recorded.exists() {
+        return Ok(None);
     }
     let before = Recipe::load(&recorded.to_string_lossy())?;
     if before == *recipe {
-        return Ok(());
+        return Ok(None);
     }
     let (before, now) = (before.to_toml()?, recipe.to_toml()?);
     let differs = before.lines().find(|line| !now.lines().any(|other| other == *line));
-    let what = differs.map_or_else(|| "recipe".to_owned(), |line| format!("recipe, which says {line}"));
-    Err(TrainRunError::Other { out, what })
+    Ok(Some(differs.map_or_else(|| "recipe".to_owned(), |line| format!("recipe, which says {line}"))))
+}
+
+/// The recipe of a run: with the model's sizes and placement where it goes on from one.
+pub(super) fn resolved(plan: &TrainPlan, downloads: &dyn hub::Progress) -> Result<Recipe, TrainRunError> {
+    let recipe = match Start::open(plan, downloads)? {
+        Some(start) => start.recipe(&plan.recipe)?,
+        None => plan.recipe.clone(),
+    };
+    Ok(recipe.checked()?)
 }
 
 fn write_json(plan: &TrainPlan, name: &str, value: &impl Serialize) -> Result<(), FileError> {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How weights are drawn. Gains are 1; matrices are normal with mean 0 and the standard deviation named here, as a multiple of the
-/// recipe's `init_std` σ.
+/// recipe's `init_std` σ; the embedding's is `embedding_std`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Init {
     /// σ everywhere.
@@ -81,19 +81,37 @@ impl FromStr for Init {
     }
 }
 
-/// Every weight under its name in a checkpoint, f32 on the CPU, with σ = `std`. Each tensor has a random stream of its own, so the same seed gives two
-/// placements the same matrices.
+/// What the matrices of a model are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawing {
+    /// Which of them are drawn smaller.
+    pub init: Init,
+    /// σ of the others.
+    pub std: f64,
+    /// σ of the embedding.
+    pub embedding_std: f64,
+}
+
+impl Drawing {
+    /// The same σ for all.
+    #[must_use]
+    pub const fn new(init: Init, std: f64) -> Self {
+        Self { init, std, embedding_std: std }
+    }
+}
+
+/// Every weight under its name in a checkpoint, f32 on the CPU. Each tensor has a random stream of its own, so the same seed gives two placements the
+/// same matrices.
 ///
 /// # Errors
 /// An error of the device.
-pub fn initial_weights(config: &DecoderConfig, init: Init, std: f64, seed: u64) -> Result<BTreeMap<String, Tensor>> {
+pub fn initial_weights(config: &DecoderConfig, drawing: Drawing, seed: u64) -> Result<BTreeMap<String, Tensor>> {
     names::all(config)
         .into_par_iter()
         .map(|(name, shape)| {
-            let values = match start(&name, shape.len(), config, init) {
+            let values = match start(&name, shape.len(), config, drawing) {
                 Start::Constant(value) => vec![value as f32; shape.iter().product()],
-                Start::Normal(gain) => {
-                    let std = std * gain;
+                Start::Normal(std) => {
                     let mut rng = Rng::for_item(seed, stream(&name));
                     (0..shape.iter().product::<usize>()).map(|_| (rng.normal() * std) as f32).collect()
                 }
@@ -105,14 +123,19 @@ pub fn initial_weights(config: &DecoderConfig, init: Init, std: f64, seed: u64) 
 
 enum Start {
     Constant(f64),
-    /// With this multiple of σ as standard deviation.
+    /// With this standard deviation.
     Normal(f64),
 }
 
-fn start(name: &str, rank: usize, config: &DecoderConfig, init: Init) -> Start {
+fn start(name: &str, rank: usize, config: &DecoderConfig, drawing: Drawing) -> Start {
     let (placement, layers) = (config.placement, config.blocks.len());
+    let Drawing { init, std, embedding_std } = drawing;
     let Some((layer, part)) = names::in_block(name) else {
-        return if rank == 1 { Start::Constant(1.0) } else { Start::Normal(1.0) };
+        return match rank {
+            1 => Start::Constant(1.0),
+            _ if name == names::EMBEDDING => Start::Normal(embedding_std),
+            _ => Start::Normal(std),
+        };
     };
     if [BranchKind::Attention, BranchKind::FeedForward].map(names::beta).contains(&part) {
         return Start::Constant(if placement == Placement::LayerScale { LAYER_SCALE } else { 0.0 });
@@ -126,7 +149,7 @@ fn start(name: &str, rank: usize, config: &DecoderConfig, init: Init) -> Start {
         Placement::DeepNorm if !names::is_query_or_key(part) => (8.0 * layers as f64).powf(-0.25),
         _ => 1.0,
     };
-    Start::Normal(output * deepnorm)
+    Start::Normal(std * output * deepnorm)
 }
 
 /// A number of its own for each name: FNV-1a.
@@ -155,7 +178,7 @@ mod tests {
     fn variances(placement: Placement) -> Vec<f64> {
         // Rows of the embedding are drawn alike, so a small vocabulary shows the same.
         let config = llama_60m(placement, 64);
-        let weights = initial_weights(&config, Init::Normal, DEFAULT_INIT_STD, 7).unwrap();
+        let weights = initial_weights(&config, Drawing::new(Init::Normal, DEFAULT_INIT_STD), 7).unwrap();
         let mut network = Network::new(config, &weights, 64, &Device::Cpu, candle_core::DType::F32).unwrap();
         let ids: Vec<u32> = (0..64).map(|i| (i * 29) % 64).collect();
         let examples = Examples { ids: &ids, targets: &[IGNORED; 64], batch: Ragged::new([64]) };
@@ -188,8 +211,8 @@ mod tests {
     #[test]
     fn placements_start_from_the_same_matrices_and_seeds_from_different_ones() {
         let weights = |placement, seed| {
-            initial_weights(&llama_60m(placement, 8), Init::Normal, DEFAULT_INIT_STD, seed).unwrap()["lm_head.weight"]
-                .clone()
+            let drawing = Drawing::new(Init::Normal, DEFAULT_INIT_STD);
+            initial_weights(&llama_60m(placement, 8), drawing, seed).unwrap()["lm_head.weight"].clone()
         };
         let rows = |tensor: Tensor| tensor.to_vec2::<f32>().unwrap();
         assert_eq!(rows(weights(Placement::Pre, 1)), rows(weights(Placement::Lns, 1)));
@@ -200,7 +223,9 @@ mod tests {
     fn output_projections_are_drawn_smaller_where_the_rule_says() {
         let config = llama_60m(Placement::DeepNorm, 8);
         let std = |init, name: &str| {
-            let weights = initial_weights(&config, init, DEFAULT_INIT_STD, 1).unwrap();
+            let weights =
+                initial_weights(&config, Drawing { embedding_std: 0.5, ..Drawing::new(init, DEFAULT_INIT_STD) }, 1)
+                    .unwrap();
             let values = weights[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
             (values.iter().map(|x| f64::from(x * x)).sum::<f64>() / values.len() as f64).sqrt()
         };
@@ -210,7 +235,8 @@ mod tests {
             (Init::Normal, "model.layers.3.self_attn.v_proj.weight", 0.02 * deepnorm),
             (Init::Scaled, "model.layers.3.self_attn.o_proj.weight", 0.02 / 4.0 * deepnorm),
             (Init::DepthScaled, "model.layers.3.mlp.down_proj.weight", 0.02 / 8f64.sqrt() * deepnorm),
-            (Init::DepthScaled, "model.embed_tokens.weight", 0.02),
+            (Init::DepthScaled, "model.embed_tokens.weight", 0.5),
+            (Init::Scaled, "lm_head.weight", 0.02),
         ] {
             let found = std(init, name);
             assert!((found / expected - 1.0).abs() < 0.05, "{name}: {found} is not {expected}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::{optimizer::Optimizer, parameter::Parameter};
+use super::{optimizer::Optimizer, parameter::Parameter, shards::Shard};
 use crate::{
     model::{BranchForm, BranchKind, DecoderConfig, names},
     nn::{AttentionShape, RopeTables, cpu::keep_freed_buffers},
@@ -45,10 +45,8 @@ pub struct Network {
     pub(super) head: Id,
     pub(super) rope: RopeTables,
     pub(super) device: Device,
-    /// Memory of the logits, from pass to pass.
-    pub(super) scratch: Vec<f32>,
-    /// Rows of the embedding's gradient that are not zero.
-    pub(super) touched: Vec<u32>,
+    /// Where passes write; at least one.
+    pub(super) shards: Vec<Shard>,
 }
 
 impl Network {
@@ -104,8 +102,9 @@ impl Network {
         let final_norm = add(&[names::FINAL_NORM.to_owned()])?;
         let head = if config.tied { embedding } else { add(&[names::head(&config).to_owned()])? };
         let rope = config.rope.tables(positions, device)?;
-        let (device, scratch, touched) = (device.clone(), Vec::new(), Vec::new());
-        Ok(Self { config, parameters, blocks, embedding, final_norm, head, rope, device, scratch, touched })
+        let shards = Shard::of(&parameters)?;
+        let device = device.clone();
+        Ok(Self { config, parameters, blocks, embedding, final_norm, head, rope, device, shards })
     }
 
     /// What it was built from.

@@ -91,7 +91,8 @@ impl Optimizer {
         self.steps += 1;
         let AdamW { beta1, beta2, eps, weight_decay } = self.numbers;
         let power = |beta: f64| 1.0 - beta.powf(self.steps as f64);
-        for (parameter, moments) in parameters.iter_mut().zip(&self.moments) {
+        // All in one parallel loop: handing each of hundreds of small tensors to the pool would take longer than its update.
+        parameters.par_iter_mut().zip(&self.moments).try_for_each(|(parameter, moments)| {
             let decay = if parameter.is_matrix() { weight_decay } else { 0.0 };
             let factors = Factors {
                 beta1: beta1 as f32,
@@ -107,9 +108,8 @@ impl Optimizer {
             } else {
                 composed(parameter, moments, factors)
             }?;
-            parameter.refresh()?;
-        }
-        Ok(())
+            parameter.refresh()
+        })
     }
 }
 
@@ -164,8 +164,8 @@ fn composed(parameter: &Parameter, [first, second]: &[Tensor; 2], factors: Facto
 /// An error of the device.
 pub fn gradient_norm<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> Result<f64> {
     const CHUNK: usize = 1 << 16;
-    let mut squares = 0.0;
-    for parameter in parameters {
+    let parameters: Vec<&Parameter> = parameters.into_iter().collect();
+    let squares = parameters.par_iter().map(|parameter| {
         let rows = HostRows::new(&parameter.gradient)?;
         let partial: Vec<f64> = rows
             .elements()?
@@ -177,7 +177,8 @@ pub fn gradient_norm<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) ->
                 )
             })
             .collect();
-        squares += partial.iter().sum::<f64>();
-    }
-    Ok(squares.sqrt())
+        Ok(partial.iter().sum::<f64>())
+    });
+    let squares: Vec<f64> = squares.collect::<Result<_>>()?;
+    Ok(squares.iter().sum::<f64>().sqrt())
 }

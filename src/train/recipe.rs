@@ -1,10 +1,14 @@
 //! What is trained and how, as data: one TOML file a recipe.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
+use candle_core::{DType, Device};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{AdamW, Init, init::DEFAULT_INIT_STD, schedule::Schedule};
+use super::{AdamW, Drawing, Init, init::DEFAULT_INIT_STD, schedule::Schedule};
 use crate::{
     model::{AttentionConfig, BlockConfig, DecoderConfig, FeedForwardConfig, ModelError, Placement},
     nn::{
@@ -30,6 +34,10 @@ pub struct Recipe {
     /// narrow model's queries and keys hardly meet then, and 1/√hidden teaches it to look things up much sooner.
     #[serde(default = "default_init_std")]
     pub init_std: f64,
+    /// Standard deviation of the embedding; by default σ. At 1 the stream begins as what the token is, and blocks add to it little by little; at σ
+    /// the first blocks' output drowns it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_std: Option<f64>,
     /// Number of steps.
     pub steps: usize,
     /// Sequences of a step.
@@ -45,6 +53,9 @@ pub struct Recipe {
     /// Seed of weights and of the order of the data.
     #[serde(default)]
     pub seed: u64,
+    /// What passes compute in.
+    #[serde(default)]
+    pub dtype: ComputeType,
     /// Sizes.
     pub model: ModelSizes,
     /// The optimiser.
@@ -63,6 +74,43 @@ pub enum Sequences {
     /// One document each, of its own length, up to `seq_len` tokens of it. Nothing that an earlier document said is then in sight, so
     /// that names which recur from story to story mean one thing only.
     Documents,
+}
+
+/// What passes compute in; weights, gradients and moments are f32 whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputeType {
+    /// f32 on the CPU, bf16 on a GPU.
+    #[default]
+    Auto,
+    /// 32 bits.
+    F32,
+    /// bfloat16. Half precision is not offered: its small range would need the loss to be scaled.
+    Bf16,
+}
+
+impl ComputeType {
+    /// The type on this device.
+    #[must_use]
+    pub const fn on(self, device: &Device) -> DType {
+        match (self, device) {
+            (Self::F32, _) | (Self::Auto, Device::Cpu) => DType::F32,
+            (Self::Bf16 | Self::Auto, _) => DType::BF16,
+        }
+    }
+}
+
+impl FromStr for ComputeType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("use auto, f32 or bf16".to_owned()),
+        }
+    }
 }
 
 /// Sizes of a Llama-style decoder.
@@ -123,7 +171,7 @@ const fn default_init_std() -> f64 {
     DEFAULT_INIT_STD
 }
 
-fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,
     D: Deserializer<'de>,
@@ -185,6 +233,7 @@ const RECIPES: &[(&str, &str)] = recipes![
     "250m",
     "350m",
     "1b",
+    "embedded",
     "deep24-96",
     "deep24-128",
     "deep32-128",
@@ -220,6 +269,13 @@ impl Recipe {
         toml::from_str(text).map_err(|error| RecipeError::Invalid { name: name.to_owned(), problem: error.to_string() })
     }
 
+    /// What its matrices are drawn from.
+    #[must_use]
+    pub fn drawing(&self) -> Drawing {
+        let Self { init, init_std, embedding_std, .. } = *self;
+        Drawing { init, std: init_std, embedding_std: embedding_std.unwrap_or(init_std) }
+    }
+
     /// As a file that [`Recipe::load`] reads.
     ///
     /// # Errors
@@ -238,6 +294,7 @@ impl Recipe {
         let share = |x: f64| (0.0..=1.0).contains(&x);
         for (field, good, value) in [
             ("init_std", self.init_std > 0.0, self.init_std),
+            ("embedding_std", self.embedding_std.is_none_or(|std| std > 0.0), self.embedding_std.unwrap_or_default()),
             ("steps", self.steps > 0, self.steps as f64),
             ("batch_size", self.batch_size > 0, self.batch_size as f64),
             ("micro_batch", self.micro_batch != Some(0), 0.0),
@@ -340,6 +397,8 @@ mod tests {
         assert!(placement.contains("prelude") && placement.contains("lns"), "{placement}");
         let names = Recipe::load("nosuch").unwrap_err().to_string();
         assert!(names.contains("nosuch") && names.contains("tiny"), "{names}");
+        let half = message(&good.replace("dtype = \"auto\"", "dtype = \"f16\""));
+        assert!(half.contains("f16") && half.contains("bf16"), "{half}");
         let zero = Recipe { steps: 0, ..Recipe::load("tiny").unwrap() }.checked().unwrap_err().to_string();
         assert!(zero.contains("steps"), "{zero}");
     }

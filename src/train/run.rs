@@ -187,7 +187,7 @@ impl<'a> Run<'a> {
             Some((saved, _)) => saved.weights.clone(),
             None => match start {
                 Some(start) => start.clone(),
-                None => initial_weights(config, recipe.init, recipe.init_std, recipe.seed)?,
+                None => initial_weights(config, recipe.drawing(), recipe.seed)?,
             },
         };
         let network = Network::new(config.clone(), &weights, recipe.seq_len, device, *dtype)?;

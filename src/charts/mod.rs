@@ -4,6 +4,7 @@
 //! numbers. Only giving the shapes to a plotters backend and writing the files can. Charts bring their own font and need nothing
 //! from the system.
 
+pub mod accuracy;
 pub mod angular;
 mod axis;
 mod bands;

@@ -193,6 +193,28 @@ fn only_the_loss_is_drawn_of_several_metrics() {
     assert_eq!(prune::draw(&rows, 0.01, "m").shapes, before);
 }
 
+fn accuracies(count: usize) -> Vec<PruneRow> {
+    let row = |steps: usize, first: usize| {
+        let full = 0.95 - 0.11 * float(steps);
+        let pruned =
+            0.25 + (full - 0.25) * (0.2 + 0.8 * float(first) / float(count)) * (0.9 + 0.1 * noise(first + steps));
+        let metric = PruneMetric::Composition { steps: Some(steps) };
+        let row = removal(first, 1, Part::Block, pruned - full);
+        PruneRow { metric, baseline: full, pruned, count: 100, ..row }
+    };
+    (1..=6).flat_map(|steps| (0..count).map(move |first| row(steps, first))).collect()
+}
+
+#[test]
+fn the_accuracy_chart_has_a_line_for_each_number_of_facts_and_the_chance() {
+    let mut rows = accuracies(24);
+    let chart = accuracy::draw(&rows, 0.25, "org/model");
+    let words = ["Accuracy when one block is removed", "600 questions", "k = 1 (full 0.84)", "k = 6", "chance (0.25)"];
+    assert_sound(&chart, &words);
+    rows.extend(removals(24, 1, &PARTS));
+    assert_eq!(accuracy::draw(&rows, 0.25, "org/model").shapes, chart.shapes, "other metrics are not drawn");
+}
+
 #[test]
 fn hopeless_numbers_still_give_a_chart() {
     let odd = [0.0, -0.0, -1.0, 1.0, 1e-320, f64::MAX, f64::MIN, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
@@ -252,6 +274,7 @@ fn pictures_to_look_at() {
         write(&angular::draw(&angles(count), Position::Last, model), &format!("angular-{count}"));
         write(&prune::draw(&removals(count, 1, &PARTS[..1]), 0.01, model), &format!("prune-{count}"));
         write(&prune::draw(&removals(count, 1, &PARTS), 0.01, model), &format!("parts-{count}"));
+        write(&accuracy::draw(&accuracies(count), 0.25, model), &format!("accuracy-{count}"));
     }
     let mut broken = growing(12);
     (broken[3].output_variance, broken[7].output_variance, broken[8].attention_variance) = (0.0, f64::NAN, 0.0);

@@ -249,6 +249,67 @@ pub struct PairRow {
     pub seeds_high: Option<f64>,
 }
 
+/// One short run of a study, in which a learning rate is tried. See [`crate::plan::study()`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TuningRow {
+    /// The size, as the study names it.
+    pub size: String,
+    /// The variant, as the study names it.
+    pub variant: String,
+    /// Peak of the learning rate.
+    pub learning_rate: f64,
+    /// Mean next-token loss of the held-out sequences after the last step, nats per token; absent for a run that diverged.
+    pub held_out_loss: Option<f64>,
+    /// The step at which it diverged, from 1.
+    pub diverged_at: Option<u64>,
+}
+
+/// One full run of a study.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StudyRow {
+    /// The size, as the study names it.
+    pub size: String,
+    /// The variant, as the study names it.
+    pub variant: String,
+    /// Seed of weights and of the order of the data.
+    pub seed: u64,
+    /// Peak of the learning rate, the best of the variant's [`TuningRow`]s.
+    pub learning_rate: f64,
+    /// Tokens read.
+    pub tokens: u64,
+    /// Mean next-token NLL on the held-out sequences, nats per token, as [`RunRow`] has it; absent for a run that diverged.
+    pub held_out_loss: Option<f64>,
+    /// exp of it.
+    pub perplexity: Option<f64>,
+    /// The step at which it diverged, from 1.
+    pub diverged_at: Option<u64>,
+}
+
+/// Accuracy of one fine-tuned model of a study on questions of one form and number of facts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FineTuningRow {
+    /// The size, as the study names it.
+    pub size: String,
+    /// The variant, as the study names it.
+    pub variant: String,
+    /// How the questions are put: `plain` or `instruction`. See [`crate::corpus::task::Form`].
+    pub form: &'static str,
+    /// Number of facts that they need, 1 to 6; absent for all of them together.
+    pub k: Option<u64>,
+    /// Share that is answered right before fine-tuning.
+    pub before: f64,
+    /// The same after it; absent if fine-tuning diverged.
+    pub after: Option<f64>,
+    /// Number of questions.
+    pub count: u64,
+    /// `after` − `after` of the variant `pre`; absent for `pre` itself, and where one of the two is.
+    pub delta_from_pre: Option<f64>,
+    /// Lower end of its 95 % paired bootstrap interval over questions; absent for a single question.
+    pub ci_low: Option<f64>,
+    /// Upper end of the same interval.
+    pub ci_high: Option<f64>,
+}
+
 /// A law of output variance against depth, fitted by least squares on the logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fit {

@@ -52,7 +52,8 @@ fn the_readme_lists_the_columns_of_every_table() {
     let log = tables::log(&[]);
     let telemetry = tables::telemetry(&[]);
     let (runs, pairs) = (tables::runs(&[]), tables::pairs(&[]));
-    for table in [layers, angular, prune, log, telemetry, runs, pairs] {
+    let (tuning, study, fine_tuning) = (tables::tuning(&[]), tables::study(&[]), tables::fine_tuning(&[]));
+    for table in [layers, angular, prune, log, telemetry, runs, pairs, tuning, study, fine_tuning] {
         let columns: Vec<String> = table.unwrap().get_column_names().iter().map(ToString::to_string).collect();
         assert!(readme().contains(&format!("`{}`", columns.join(", "))), "README lists {columns:?}");
     }
@@ -68,7 +69,7 @@ fn the_readme_lists_every_family() {
 
 #[test]
 fn every_flag_in_the_readme_exists() {
-    let help: String = ["scan", "verify", "train", "compare"]
+    let help: String = ["scan", "verify", "train", "compare", "study"]
         .map(|verb| {
             let output =
                 std::process::Command::new(env!("CARGO_BIN_EXE_depthscope")).args([verb, "--help"]).output().unwrap();

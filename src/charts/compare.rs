@@ -1,6 +1,6 @@
 //! Runs side by side: one line a run, one colour a group; the seeds of a group differ by their dashes.
 //!
-//! Held-out loss over training, and by depth output variance, angular distance from a block's input to its output, and cost of
+//! Held-out loss and output variance over training, and by depth output variance, angular distance from a block's input to its output, and cost of
 //! removing it. What has no place on an axis leaves a gap.
 
 use super::axis::Axis;
@@ -23,10 +23,23 @@ pub fn loss(runs: &[RunRow], logs: &[(String, Vec<LogRow>)], subtitle: &str) -> 
         let rows = logs.iter().find(|(of, _)| of == run).map_or(&[][..], |(_, rows)| rows);
         rows.iter().filter_map(|row| Some((row.tokens as f64, row.held_out_loss?))).collect()
     };
-    let lines = lines(runs, log);
-    let tokens = lines.iter().flat_map(|line| &line.points).map(|point| point.0).chain([0.0]);
-    let x = Axis::Scale(Scale::new(Bend::Linear, tokens));
-    draw(&words, &lines, x, Bend::Linear)
+    over_tokens(&words, &lines(runs, log), Bend::Linear)
+}
+
+/// Output variance of the last block against tokens read: for each run, its looks.
+#[must_use]
+pub fn variance_over_training(runs: &[RunRow], looks: &[(String, Vec<(u64, f64)>)], subtitle: &str) -> Chart {
+    let words = Words {
+        title: "Output variance of the last layer during training",
+        subtitle,
+        x: "tokens read",
+        y: "variance σ² (squared activation, log scale)",
+    };
+    let line = |run: &str| {
+        let looks = looks.iter().find(|(of, _)| of == run).map_or(&[][..], |(_, looks)| looks);
+        looks.iter().map(|&(tokens, variance)| (tokens as f64, variance)).collect()
+    };
+    over_tokens(&words, &lines(runs, line), Bend::Log)
 }
 
 /// σ² of every block's output.
@@ -96,6 +109,11 @@ fn lines(runs: &[RunRow], points: impl Fn(&str) -> Vec<(f64, f64)>) -> Vec<Line>
     }
     lines.retain(|line| !line.points.is_empty());
     lines
+}
+
+fn over_tokens(words: &Words, lines: &[Line], bend: Bend) -> Chart {
+    let tokens = lines.iter().flat_map(|line| &line.points).map(|point| point.0).chain([0.0]);
+    draw(words, lines, Axis::Scale(Scale::new(Bend::Linear, tokens)), bend)
 }
 
 fn layered(words: &Words, lines: &[Line], bend: Bend) -> Chart {
@@ -170,6 +188,20 @@ mod tests {
     }
 
     #[test]
+    fn variance_over_training_has_a_point_for_every_look() {
+        let runs = [run("pre", "pre"), run("lns", "lns")];
+        let looks = [
+            ("lns".to_owned(), vec![(0, 0.5), (1000, 2.0), (2000, 3.0)]),
+            ("pre".to_owned(), vec![(0, 0.5), (1000, 20.0), (2000, f64::INFINITY)]),
+        ];
+        let chart = variance_over_training(&runs, &looks, "held-out text");
+        let discs = chart.shapes.iter().filter(|shape| matches!(shape, Shape::Disc { radius, .. } if *radius == 2.75));
+        // Six looks of which one has no place, and one in each line of the legend.
+        assert_eq!(discs.count(), 7);
+        assert!(!chart.svg().unwrap().contains("inf"));
+    }
+
+    #[test]
     fn every_run_is_drawn_and_what_has_no_place_leaves_a_gap() {
         let runs = [run("pre", "pre"), run("lns", "lns")];
         let rows: Vec<LayerRow> = (0..3)
@@ -181,7 +213,12 @@ mod tests {
         assert_eq!(discs.count(), 7);
         let svg = chart.svg().unwrap();
         assert!(svg.contains("pre") && svg.contains("lns") && svg.contains("some text") && !svg.contains("NaN"));
-        for empty in [loss(&runs, &[], ""), angular(&runs, &[], ""), prune(&[], &[], 0.01, "")] {
+        for empty in [
+            loss(&runs, &[], ""),
+            variance_over_training(&runs, &[], ""),
+            angular(&runs, &[], ""),
+            prune(&[], &[], 0.01, ""),
+        ] {
             assert!(!empty.svg().unwrap().contains("NaN"));
         }
     }

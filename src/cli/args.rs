@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use super::{compare::CompareArgs, train::TrainArgs};
+pub use super::{compare::CompareArgs, study::StudyArgs, train::TrainArgs};
 use crate::{
     corpus::Packing,
     plan::{
@@ -50,6 +50,8 @@ pub enum Verb {
     Verify(Box<VerifyArgs>),
     /// Train a small model with any norm placement, watching every layer
     Train(Box<TrainArgs>),
+    /// Carry out a training study: norm placements tuned, trained over seeds, compared, fine-tuned, reported; it can be stopped
+    Study(Box<StudyArgs>),
     /// Make tokenizers
     Tokenizer {
         #[command(subcommand)]
@@ -184,10 +186,10 @@ pub struct InputArgs {
     /// Tokens per sequence
     #[arg(long, value_name = "N", default_value_t = DEFAULT_SEQ_LEN, conflicts_with = "tokens")]
     pub seq_len: usize,
-    /// Join documents and cut them into sequences of exactly `--seq-len` tokens (the default)
+    /// Join documents and cut them into sequences of exactly `--seq-len` tokens (the default for text of your own)
     #[arg(long, conflicts_with_all = ["per_document", "tokens"])]
     pub pack: bool,
-    /// One sequence per document, of at most `--seq-len` tokens
+    /// One sequence per document, of at most `--seq-len` tokens (the default for the built-in corpus)
     #[arg(long, conflicts_with = "tokens")]
     pub per_document: bool,
 }
@@ -197,12 +199,17 @@ impl InputArgs {
         if let Some(file) = &self.tokens {
             return Input::Tokens { file: file.clone() };
         }
+        let source = self.text.clone().map_or(TextSource::BuiltIn, TextSource::Named);
         Input::Text {
-            source: self.text.clone().map_or(TextSource::BuiltIn, TextSource::Named),
             field: self.text_field.clone(),
             samples: self.samples,
             seq_len: self.seq_len,
-            packing: if self.per_document { Packing::PerDocument } else { Packing::Packed },
+            packing: match (self.per_document, self.pack) {
+                (true, _) => Packing::PerDocument,
+                (_, true) => Packing::Packed,
+                _ => source.packing(),
+            },
+            source,
         }
     }
 }

@@ -44,7 +44,7 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
             output::note(&format!("warning: {}: {warning}", runs.join(", ")));
         }
     }
-    let written = out.map(|out| out.write(|folder| stage(&found, folder))).transpose()?;
+    let written = out.map(|out| out.write(|folder| stage(&found, &found.plan.input.describe(), folder))).transpose()?;
     match args.run.format {
         Format::Json => print(&(serde_json::to_string_pretty(&found)? + "\n"))?,
         Format::Table if args.run.quiet => {}
@@ -78,10 +78,10 @@ fn warnings(found: &Comparison) -> BTreeMap<String, Vec<&str>> {
     warnings
 }
 
-/// Writes tables, charts and the manifest below `folder`.
-fn stage(found: &Comparison, folder: &Path) -> Result<Vec<PathBuf>> {
+/// Writes tables, charts and the manifest below `folder`; charts call what was read `text`.
+pub fn stage(found: &Comparison, text: &str, folder: &Path) -> Result<Vec<PathBuf>> {
     let (tables, charts) = (folder.join("tables"), folder.join("charts"));
-    let (input, text) = (&found.manifests[0].input, found.plan.input.describe());
+    let input = &found.manifests[0].input;
     let tokens = |count: u64| format!("{} tokens of {text}", summary::thousands(count));
     let (read, predicted) = (tokens(input.tokens as u64), tokens(found.runs[0].count));
     let last = format!("last token of {} sequences of {text}", input.sequences);

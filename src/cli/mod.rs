@@ -7,6 +7,7 @@ mod interrupt;
 mod measure;
 mod output;
 mod progress;
+mod study;
 mod summary;
 mod tokenizer;
 mod train;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Verb::Compare(args) => compare::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Train(args) => train::run(&args),
+        Verb::Study(args) => study::run(&args),
         Verb::Tokenizer { verb: TokenizerVerb::Train(args) } => tokenizer::train(&args),
         Verb::Completions { shell } => completions::run(shell),
     };

@@ -103,7 +103,7 @@ fn short(value: f64) -> String {
 }
 
 /// Breaks a paragraph at spaces.
-fn wrapped(paragraph: &str) -> String {
+pub fn wrapped(paragraph: &str) -> String {
     let mut lines = String::new();
     let mut width = 0;
     for word in paragraph.split(' ') {

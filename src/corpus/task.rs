@@ -15,6 +15,37 @@ use crate::rng::Rng;
 /// Options of every item; a blind choice is right once in so many.
 pub const OPTIONS: usize = ALTERNATIVES + 1;
 
+/// How a question is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// As stories have it: facts, question, and the answer sentence up to the answer.
+    Plain,
+    /// As an instruction that names the options: `… Where is Anna? Options: mill, barn, hall, cave. Answer:`.
+    Instruction,
+}
+
+impl Form {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Plain, Self::Instruction];
+
+    /// The name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Instruction => "instruction",
+        }
+    }
+
+    fn prompt(self, story: &Story, options: &[String]) -> String {
+        let Story { context, question, lead, .. } = story;
+        match self {
+            Self::Plain => format!("{context} {question} {lead}"),
+            Self::Instruction => format!("{context} {question} Options: {}. Answer:", options.join(", ")),
+        }
+    }
+}
+
 /// One question: the option that is right, and how many facts it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -37,14 +68,23 @@ pub struct Questions {
     pub sequences: Vec<Vec<u32>>,
 }
 
+impl Item {
+    /// The prompt with one of its options after it.
+    #[must_use]
+    pub fn with(&self, option: &str) -> String {
+        format!("{} {option}", self.prompt)
+    }
+}
+
 /// `per_steps` questions for each k = 1 … 6 from the stories of `seed`, in the order of k.
 ///
 /// # Errors
 /// A tokenizer that refuses them.
-pub fn composition(seed: u64, per_steps: usize, tokenizer: &Tokenizer) -> Result<Questions, CorpusError> {
-    let items: Vec<Item> = (1..=MAX_STEPS).flat_map(|steps| of_steps(seed, steps).take(per_steps)).collect();
+pub fn composition(seed: u64, per_steps: usize, form: Form, tokenizer: &Tokenizer) -> Result<Questions, CorpusError> {
+    let of_steps = |steps| items(seed, form).filter(move |item| item.steps == steps);
+    let items: Vec<Item> = (1..=MAX_STEPS).flat_map(|steps| of_steps(steps).take(per_steps)).collect();
     let encoder = Encoder::new(tokenizer)?;
-    let texts = items.iter().flat_map(|item| item.options.iter().map(|option| format!("{} {option}", item.prompt)));
+    let texts = items.iter().flat_map(|item| item.options.iter().map(|option| item.with(option)));
     let encode = |(document, text): (usize, String)| {
         encoder.encode(&text, usize::MAX).map_err(|reason| CorpusError::Tokenizer { document, reason })
     };
@@ -52,18 +92,16 @@ pub fn composition(seed: u64, per_steps: usize, tokenizer: &Tokenizer) -> Result
     Ok(Questions { items, sequences })
 }
 
-fn of_steps(seed: u64, steps: usize) -> impl Iterator<Item = Item> {
-    let stories = (0..).map(move |index| (index, story(seed, index)));
-    stories.filter(move |(_, story)| story.steps == steps).map(move |(index, story)| item(story, seed, index))
-}
-
-fn item(story: Story, seed: u64, index: u64) -> Item {
-    let Story { context, question, lead, answer, alternatives, steps, .. } = story;
-    let mut options = alternatives;
-    options.push(answer.clone());
-    Rng::for_item(seed ^ OPTION_ORDER, index).shuffle(&mut options);
-    let gold = options.iter().position(|option| *option == answer).unwrap_or_default();
-    Item { prompt: format!("{context} {question} {lead}"), options, gold, steps }
+/// The question of every story of `seed`, without end. Item `i` has the same options in the same order in both forms.
+pub fn items(seed: u64, form: Form) -> impl Iterator<Item = Item> {
+    (0..).map(move |index| {
+        let story = story(seed, index);
+        let mut options = story.alternatives.clone();
+        options.push(story.answer.clone());
+        Rng::for_item(seed ^ OPTION_ORDER, index).shuffle(&mut options);
+        let gold = options.iter().position(|option| *option == story.answer).unwrap_or_default();
+        Item { prompt: form.prompt(&story, &options), options, gold, steps: story.steps }
+    })
 }
 
 /// Apart from the stream that made the story.
@@ -75,7 +113,7 @@ mod tests {
 
     fn questions() -> Questions {
         let tokenizer = Tokenizer::from_bytes(crate::corpus::builtin::TOKENIZER).unwrap();
-        composition(3, 40, &tokenizer).unwrap()
+        composition(3, 40, Form::Plain, &tokenizer).unwrap()
     }
 
     #[test]
@@ -95,6 +133,16 @@ mod tests {
             assert!(options.iter().all(|ids| ids[..ids.len() - 1] == *prefix), "{item:?}");
             let last: std::collections::BTreeSet<u32> = options.iter().map(|ids| ids[ids.len() - 1]).collect();
             assert_eq!(last.len(), OPTIONS, "{item:?}");
+        }
+    }
+
+    #[test]
+    fn an_instruction_names_the_options_of_the_plain_question_and_never_says_which_is_right() {
+        for (plain, told) in items(3, Form::Plain).zip(items(3, Form::Instruction)).take(200) {
+            assert_eq!((&plain.options, plain.gold, plain.steps), (&told.options, told.gold, told.steps));
+            let (facts, question) = told.prompt.rsplit_once("? ").unwrap();
+            assert!(plain.prompt.starts_with(&format!("{facts}? ")), "{told:?}");
+            assert_eq!(question, format!("Options: {}. Answer:", told.options.join(", ")));
         }
     }
 

@@ -7,7 +7,10 @@ use tokenizers::Tokenizer;
 
 use super::Warning;
 use crate::{
-    corpus::{self, CorpusError, Cut, Packing, Sequences, task::Questions},
+    corpus::{
+        self, CorpusError, Cut, Packing, Sequences,
+        task::{Form, Questions},
+    },
     source::{
         Checkpoint, SourceError,
         hub::{self, HubConfig, HubError},
@@ -49,6 +52,18 @@ pub enum TextSource {
     Named(String),
 }
 
+impl TextSource {
+    /// How its documents become sequences unless a user says otherwise: end to end, but stories of the built-in corpus one by one, because the
+    /// names of one mean something else in the next.
+    #[must_use]
+    pub const fn packing(&self) -> Packing {
+        match self {
+            Self::BuiltIn => Packing::PerDocument,
+            Self::Named(_) => Packing::Packed,
+        }
+    }
+}
+
 /// Why there is nothing to read.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
@@ -64,7 +79,7 @@ pub enum InputError {
 }
 
 /// Seeds of stories that no embedded model was trained on start here.
-const HELD_OUT_SEED: u64 = 1 << 32;
+pub(super) const HELD_OUT_SEED: u64 = 1 << 32;
 
 impl Input {
     /// Reads and tokenises.
@@ -110,9 +125,9 @@ impl Input {
     }
 }
 
-/// Questions of the built-in corpus that no model was trained on.
-pub(super) fn questions(seed: u64, count: usize, checkpoint: &Checkpoint) -> Result<Questions, InputError> {
-    Ok(corpus::task::composition(HELD_OUT_SEED.wrapping_add(seed), count, &checkpoint.tokenizer()?)?)
+/// Questions of the built-in corpus that no model was trained on, `count` for each number of facts.
+pub(super) fn questions(seed: u64, count: usize, form: Form, checkpoint: &Checkpoint) -> Result<Questions, InputError> {
+    Ok(corpus::task::composition(HELD_OUT_SEED.wrapping_add(seed), count, form, &checkpoint.tokenizer()?)?)
 }
 
 fn built_in(seed: u64, tokenizer: &Tokenizer, cut: &Cut) -> Result<Sequences, CorpusError> {

@@ -8,6 +8,7 @@ mod manifest;
 mod measure;
 mod memory;
 mod run;
+mod study;
 mod train;
 mod train_text;
 mod verify;
@@ -20,6 +21,11 @@ pub use manifest::Manifest;
 pub use measure::Findings;
 pub use memory::{MemorySize, peak_resident};
 pub use run::{Host, Run, RunError, run};
+pub use study::{
+    Agreement, BASELINE, Difference, Diverged, Finding, FineTune, FineTuned, FullRun, PaperColumn, PaperSays, Size,
+    SizeFindings, Study, StudyError, StudyFile, StudyFileError, StudyHost, StudyPlan, StudyWatcher, TextFacts, UnitRun,
+    Variant, study,
+};
 pub use train::{
     DEFAULT_CHECKPOINT_EVERY, DEFAULT_TRAINED_VOCAB, TrainManifest, TrainPlan, TrainRunError, Trained, dry_run,
     run_train,

@@ -13,7 +13,7 @@ use super::{
     measure::measure,
 };
 use crate::{
-    corpus::{self, Sequences},
+    corpus::{self, Sequences, task::Form},
     model::{Decoder, DecoderConfig, ModelError, families},
     nn::clock,
     source::{Checkpoint, SourceError, hub},
@@ -95,7 +95,7 @@ pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let sequences = plan.input.load(&checkpoint, plan.seed, host.downloads, &mut warnings)?;
     check(plan, &config, &sequences, &mut warnings)?;
     let questions = plan.measures.prune.as_ref().and_then(|prune| prune.questions);
-    let questions = questions.map(|count| input::questions(plan.seed, count, &checkpoint)).transpose()?;
+    let questions = questions.map(|count| input::questions(plan.seed, count, Form::Plain, &checkpoint)).transpose()?;
     if let Some(questions) = &questions {
         corpus::check_vocab(&questions.sequences, config.vocab).map_err(InputError::from)?;
     }

@@ -8,6 +8,7 @@ mod columns;
 pub mod compare;
 pub mod layers;
 pub mod prune;
+pub mod study;
 pub mod training;
 pub mod write;
 
@@ -15,6 +16,7 @@ pub use angular::angular;
 pub use compare::{pairs, runs};
 pub use layers::layers;
 pub use prune::prune;
+pub use study::{fine_tuning, study, tuning};
 pub use training::{log, read_log, read_telemetry, telemetry};
 pub use write::write;
 

@@ -48,7 +48,7 @@ fn a_verdict_names_the_better_one_and_says_that_one_seed_is_one_seed() {
     }
     let outcome = desk.run("compare s2 s40/model embedded:pre --samples 8 --seq-len 32").succeeded();
     let text = outcome.stdout.replace('\n', " ");
-    for words in ["model predicts better than s2:", "embedded:pre predicts better than s2:", "one seed each", "of 16"] {
+    for words in ["model predicts better than s2:", "embedded:pre predicts better than s2:", "one seed each", "of 24"] {
         assert!(text.contains(words), "{words} is not in {}", outcome.stdout);
     }
     assert!(outcome.stdout.lines().all(|line| line.chars().count() <= 80), "{}", outcome.stdout);

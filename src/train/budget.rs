@@ -17,7 +17,8 @@ pub struct Budget {
     /// Floating-point operations: 6 for each parameter of a product and token, and the attention's 6·seq_len·hidden a block and token (Kaplan et
     /// al., arXiv 2001.08361; causal scores are half a square, forward and twice backward).
     pub flops: f64,
-    /// Bytes of weights, gradients and two moments, and of what one micro-batch keeps for its backward pass.
+    /// Bytes of weights, gradients (on the CPU one copy for each thread, if there is memory for them) and two moments, and of what one micro-batch
+    /// keeps for its backward pass.
     pub memory: u64,
 }
 
@@ -39,12 +40,13 @@ impl Budget {
         // Stream twice, queries, keys, values, mixed values, gate and up of each block; about four more of the widest on the way.
         let crate::model::FeedForwardConfig::Gated { intermediate, .. } = config.blocks[0].feed_forward;
         let kept = layers * (6 * hidden + 2 * intermediate as u64) + 4 * intermediate as u64;
+        let shards = super::shards::on_host(all) as u64;
         Self {
             parameters: all,
             vocabulary_parameters,
             tokens,
             flops: a_token * tokens as f64,
-            memory: 16 * all + 4 * at_once * kept + LOGITS.min(4 * at_once * config.vocab as u64),
+            memory: (12 + 4 * shards) * all + 4 * at_once * kept + LOGITS.min(4 * at_once * config.vocab as u64),
         }
     }
 }

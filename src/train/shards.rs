@@ -17,7 +17,12 @@ use crate::nn::{
 };
 
 /// Bytes of gradients beside the parameters' own. A wider model has fewer shards, down to one, and then all threads divide each product.
-const COPIES: usize = 512 << 20;
+const COPIES: u64 = 512 << 20;
+
+/// Number of shards of so many parameters on the CPU.
+pub(super) fn on_host(parameters: u64) -> usize {
+    rayon::current_num_threads().min(1 + (COPIES / (4 * parameters).max(1)) as usize)
+}
 
 /// Where one thread's pass writes.
 pub(super) struct Shard {
@@ -36,11 +41,11 @@ impl Shard {
     pub fn of(parameters: &[Parameter]) -> Result<Vec<Self>> {
         let divisible =
             |parameter: &Parameter| parameter.working.device().is_cpu() && parameter.working.dtype() == DType::F32;
-        let bytes = 4 * parameters.iter().map(|parameter| parameter.gradient.elem_count()).sum::<usize>();
-        let copies = if parameters.iter().all(divisible) { COPIES / bytes.max(1) } else { 0 };
+        let elements = parameters.iter().map(|parameter| parameter.gradient.elem_count() as u64).sum();
+        let most = if parameters.iter().all(divisible) { on_host(elements) } else { 1 };
         let own = parameters.iter().map(|parameter| parameter.gradient.clone()).collect();
         let mut shards = Vec::from([Self::new(own)?]);
-        while shards.len() < rayon::current_num_threads().min(1 + copies) {
+        while shards.len() < most {
             let zeros = parameters.iter().map(|parameter| parameter.gradient.zeros_like());
             shards.push(Self::new(zeros.collect::<Result<_>>()?)?);
         }

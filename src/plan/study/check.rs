@@ -50,11 +50,17 @@ impl StudyFile {
     }
 
     fn check_fine_tune(&self, fine_tune: &FineTune) -> Result<(), Fault> {
-        let FineTune { size, examples, steps, batch_size, learning_rate, questions, seq_len } = fine_tune;
+        let FineTune { size, models, examples, steps, batch_size, learning_rate, questions, seq_len } = fine_tune;
         let names: Vec<&str> = self.sizes.iter().map(|size| size.name.as_str()).collect();
         require(names.contains(&size.as_str()), "fine_tune.size", || {
             format!("{size:?} is none of the sizes ({})", names.join(", "))
         })?;
+        for name in models.keys() {
+            let known = self.variants.iter().any(|variant| variant.name == *name);
+            require(known, "fine_tune.models", || format!("{name:?} is none of the variants"))?;
+        }
+        let baseline = models.is_empty() || models.contains_key(BASELINE);
+        require(baseline, "fine_tune.models", || format!("there is none for {BASELINE}"))?;
         for (key, good, value) in [
             ("fine_tune.examples", *examples > 1, *examples as f64),
             ("fine_tune.steps", *steps > 0, *steps as f64),

@@ -96,12 +96,15 @@ pub struct Size {
     pub init_std: Option<f64>,
 }
 
-/// Fine-tuning on questions of the built-in corpus, each variant's model of the first seed.
+/// Fine-tuning on questions of the built-in corpus: each variant's model of the first seed, or models that are there already.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FineTune {
-    /// The size whose models are tuned.
+    /// The size whose models are tuned, and whose recipe gives optimiser and schedule.
     pub size: String,
+    /// Models by variant, as `--model` takes them, that are tuned instead; variants that are not named are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, String>,
     /// Questions to learn from, by turns as an instruction and in the plain form of the stories.
     pub examples: usize,
     /// Number of steps.

@@ -1,10 +1,6 @@
 //! Fine-tuning of a study's models on questions of the built-in corpus, and what they answer before and after.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde::Serialize;
 
@@ -19,9 +15,8 @@ use crate::{
     metrics::accuracy::{self, Answer},
     model::{Decoder, families},
     plan::{
-        DEFAULT_SEED, DtypeChoice, MemorySize, RunError, TrainPlan,
+        DEFAULT_SEED, DtypeChoice, InputError, MemorySize, RunError, TrainPlan,
         input::{self, HELD_OUT_SEED},
-        train_text::{read_tokenizer, tokenizer_bytes},
     },
     rows::FineTuningRow,
     source::Checkpoint,
@@ -35,8 +30,10 @@ const EXAMPLE_SEED: u64 = 1 << 34;
 /// What came of fine-tuning.
 #[derive(Clone, Debug, Serialize)]
 pub struct FineTuned {
-    /// The size whose models were tuned.
+    /// The size whose models were tuned, or whose recipe was used.
     pub size: String,
+    /// The models that were tuned, by variant.
+    pub bases: Vec<(String, String)>,
     /// Table `fine_tuning`.
     #[serde(skip)]
     pub rows: Vec<FineTuningRow>,
@@ -53,7 +50,7 @@ pub struct FineTuned {
 }
 
 /// Lengths of examples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lengths {
     /// Number of examples.
     pub examples: usize,
@@ -81,40 +78,45 @@ impl UnderWay<'_> {
         let trained = sizes.iter().find(|size| size.name == fine_tune.size).unwrap_or(&sizes[0]);
         let file = self.plan.out.join("units").join(&size.name).join("fine-tune").join("examples.jsonl");
         write_examples(&file, &examples(EXAMPLE_SEED, fine_tune))?;
-        let lengths = self.lengths(fine_tune, &file, trained.seq_len)?;
         let (mut found, mut units, mut untrained) = (Vec::new(), Vec::new(), Vec::new());
-        let mut diverged = Vec::new();
-        for variant in &study.variants {
-            let base = trained.of(&variant.name).next().filter(|run| run.unit.diverged.is_none());
-            let Some(base) = base.map(|run| &run.unit) else {
-                self.done += 1;
-                untrained.push(variant.name.clone());
-                continue;
-            };
+        let (mut diverged, mut bases) = (Vec::new(), Vec::new());
+        for variant in fine_tune.tuned(&study.variants) {
+            match fine_tune.base(trained, &variant.name) {
+                Some(base) => bases.push((variant, base)),
+                None => {
+                    self.done += 1;
+                    untrained.push(variant.name.clone());
+                }
+            }
+        }
+        let lengths = self.lengths(fine_tune, &file, bases.first().map(|(_, base)| base.as_str()))?;
+        for (variant, base) in &bases {
             let unit = format!("{}/fine-tune/{}", size.name, variant.name);
             let plan = TrainPlan {
-                from: Some(base.model().to_string_lossy().into_owned()),
+                from: Some(base.clone()),
                 sft: Some(file.clone()),
                 tokenizer: None,
                 ..self.plan(recipe(size, variant, fine_tune, lengths.seq_len)?, &unit)
             };
             let run = self.unit(&unit, plan)?;
             diverged.extend(run.diverged_at().map(|step| (variant.name.clone(), step)));
-            let after = run.diverged.is_none().then(|| run.model());
-            found.push((variant.name.as_str(), base.model(), after));
+            let after = run.diverged.is_none().then(|| run.model().to_string_lossy().into_owned());
+            found.push((variant.name.as_str(), base.as_str(), after));
             units.push(run);
         }
         let (rows, tokens) = (self.ask(size, fine_tune, &found)?, units.iter().map(UnitRun::tokens).sum());
         let seconds = units.iter().map(UnitRun::seconds).sum();
-        Ok(FineTuned { size: size.name.clone(), rows, lengths, tokens, seconds, untrained, diverged })
+        let bases = bases.into_iter().map(|(variant, base)| (variant.name.clone(), base)).collect();
+        Ok(FineTuned { size: size.name.clone(), bases, rows, lengths, tokens, seconds, untrained, diverged })
     }
 
-    fn lengths(&self, fine_tune: &FineTune, file: &Path, trained: usize) -> Result<Lengths, StudyError> {
-        let refused = |error| StudyError::Tokenizer(Box::new(error));
-        let bytes = tokenizer_bytes(&self.text.tokenizer).map_err(refused)?;
-        let tokenizer = read_tokenizer(&bytes).map_err(refused)?;
+    /// In tokens of `model`, the first of those that are tuned.
+    fn lengths(&self, fine_tune: &FineTune, file: &Path, model: Option<&str>) -> Result<Lengths, RunError> {
+        let Some(model) = model else { return Ok(Lengths::default()) };
+        let checkpoint = Checkpoint::open(&model.parse()?, self.host.downloads)?;
+        let (tokenizer, trained) = (checkpoint.tokenizer()?, families::read_config(&checkpoint.config)?.context);
         // With an end of text, whichever it is: it is predicted, but not read.
-        let examples = dialogue::examples(file, &tokenizer, None, Some(0))?;
+        let examples = dialogue::examples(file, &tokenizer, None, Some(0)).map_err(InputError::from)?;
         let read: Vec<usize> = examples.iter().map(|example| example.ids.len() - 1).collect();
         let longest = read.iter().copied().max().unwrap_or(1);
         let seq_len = fine_tune.seq_len.unwrap_or(longest);
@@ -127,13 +129,13 @@ impl UnderWay<'_> {
         &self,
         size: &Size,
         fine_tune: &FineTune,
-        found: &[(&str, PathBuf, Option<PathBuf>)],
+        found: &[(&str, &str, Option<String>)],
     ) -> Result<Vec<FineTuningRow>, StudyError> {
         self.host.watcher.measuring(&format!("answers of {} fine-tuned models of {}", found.len(), size.name));
         let mut facts = Vec::new();
         let mut tuned = Vec::new();
         for (variant, before, after) in found {
-            let mut asked = |model: &Path| -> Result<Vec<Vec<f64>>, StudyError> {
+            let mut asked = |model: &str| -> Result<Vec<Vec<f64>>, StudyError> {
                 let answers = Form::ALL.iter().map(|&form| {
                     let (right, questions) = self.answers(model, form, fine_tune.questions)?;
                     facts = questions.items.iter().map(|item| item.steps).collect();
@@ -149,9 +151,9 @@ impl UnderWay<'_> {
     }
 
     /// 1 for each question that a model answers right, 0 for each that it does not.
-    fn answers(&self, model: &Path, form: Form, count: usize) -> Result<(Vec<f64>, Questions), RunError> {
+    fn answers(&self, model: &str, form: Form, count: usize) -> Result<(Vec<f64>, Questions), RunError> {
         let host = self.quiet_host();
-        let checkpoint = Checkpoint::open(&model.to_string_lossy().parse()?, host.downloads)?;
+        let checkpoint = Checkpoint::open(&model.parse()?, host.downloads)?;
         let config = families::read_config(&checkpoint.config)?;
         let questions = input::questions(DEFAULT_SEED, count, form, &checkpoint)?;
         let device = self.plan.device.open()?;
@@ -177,6 +179,21 @@ impl UnderWay<'_> {
         let answer = |item: &Item| Answer { gold: item.gold, steps: item.steps };
         let answers: Vec<Answer> = questions.items.iter().map(answer).collect();
         Ok((accuracy::right(&answers, OPTIONS, &scores.full), questions))
+    }
+}
+
+impl FineTune {
+    /// The variants whose models are tuned.
+    fn tuned<'a>(&'a self, variants: &'a [Variant]) -> impl Iterator<Item = &'a Variant> {
+        variants.iter().filter(|variant| self.models.is_empty() || self.models.contains_key(&variant.name))
+    }
+
+    /// The model of a variant; none if its training diverged.
+    fn base(&self, trained: &SizeFindings, variant: &str) -> Option<String> {
+        self.models.get(variant).cloned().or_else(|| {
+            let run = trained.of(variant).next().filter(|run| run.unit.diverged.is_none());
+            run.map(|run| run.unit.model().to_string_lossy().into_owned())
+        })
     }
 }
 
@@ -263,6 +280,8 @@ fn mean(numbers: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -297,6 +316,7 @@ mod tests {
     fn examples_come_by_turns_and_are_none_of_those_asked() {
         let fine_tune = FineTune {
             size: "s".into(),
+            models: BTreeMap::new(),
             examples: 300,
             steps: 1,
             batch_size: 1,

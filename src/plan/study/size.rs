@@ -79,7 +79,11 @@ impl StudyFile {
     #[must_use]
     pub fn runs(&self) -> usize {
         let a_variant = self.sizes.iter().map(|size| size.learning_rates.len() + size.seeds.len()).sum::<usize>();
-        self.variants.len() * (a_variant + usize::from(self.fine_tune.is_some()))
+        let tuned = self.fine_tune.as_ref().map_or(0, |fine_tune| match fine_tune.models.len() {
+            0 => self.variants.len(),
+            named => named,
+        });
+        self.variants.len() * a_variant + tuned
     }
 }
 

@@ -8,12 +8,12 @@ use crate::{
         builtin::MAX_STEPS,
         task::{Form, OPTIONS},
     },
-    plan::study::{BASELINE, FineTuned, StudyFile},
+    plan::study::{BASELINE, FineTune, FineTuned, StudyFile},
     rows::FineTuningRow,
 };
 
 pub(super) fn section(found: &FineTuned, study: &StudyFile) -> String {
-    let mut text = format!("## Fine-tuning of {}\n\n{}", found.size, method(found, study));
+    let mut text = format!("## Fine-tuning\n\n{}", method(found, study));
     for form in Form::ALL {
         let rows = |variant: &str| -> Vec<&FineTuningRow> {
             found.rows.iter().filter(|row| row.form == form.name() && row.variant == variant).collect()
@@ -47,12 +47,13 @@ fn method(found: &FineTuned, study: &StudyFile) -> String {
     let count = (plan.questions * MAX_STEPS) as f64;
     let reach = 1.96 * (chance * (1.0 - chance) / count).sqrt();
     format!(
-        "Each variant's model of its first seed goes on for {} steps of {} examples at a learning rate of {:e}: {} questions of the built-in \
+        "{} for {} steps of {} examples at a learning rate of {:e}: {} questions of the built-in \
          corpus, by turns as an instruction (`… Options: mill, barn, hall, cave. Answer:`) and in the plain form of its stories, with the \
          loss on the answers alone. Before and after, {} other questions for each number of facts k = 1 … {MAX_STEPS} are asked in both \
          forms; the most likely of {OPTIONS} options counts as the answer. Chance is {chance}; with {count} questions, what lies within \
          {reach:.3} of it is no more than chance. Examples have up to {} tokens; {} of {} are longer than the \
          sequences that the models were trained on, and {} were cut.\n\n",
+        who(found, plan),
         plan.steps,
         plan.batch_size,
         plan.learning_rate,
@@ -63,6 +64,14 @@ fn method(found: &FineTuned, study: &StudyFile) -> String {
         thousands(lengths.examples as u64),
         lengths.cut,
     )
+}
+
+fn who(found: &FineTuned, plan: &FineTune) -> String {
+    if plan.models.is_empty() {
+        return format!("Each variant's model of size {} and its first seed goes on", found.size);
+    }
+    let named: Vec<String> = found.bases.iter().map(|(variant, model)| format!("`{model}` ({variant})")).collect();
+    format!("The models {} go on", named.join(", "))
 }
 
 fn line(variant: &str, rows: &[&FineTuningRow]) -> Option<Vec<String>> {

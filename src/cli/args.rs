@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use super::{compare::CompareArgs, study::StudyArgs, train::TrainArgs};
+pub use super::{compare::CompareArgs, study::StudyArgs, tasks::TasksVerb, train::TrainArgs};
 use crate::{
     corpus::Packing,
     plan::{
@@ -52,6 +52,11 @@ pub enum Verb {
     Train(Box<TrainArgs>),
     /// Carry out a training study: norm placements tuned, trained over seeds, compared, fine-tuned, reported; it can be stopped
     Study(Box<StudyArgs>),
+    /// List the tasks that models can be asked, or show what one asks
+    Tasks {
+        #[command(subcommand)]
+        verb: Option<TasksVerb>,
+    },
     /// Make tokenizers
     Tokenizer {
         #[command(subcommand)]
@@ -255,7 +260,7 @@ fn part(text: &str) -> Result<Part, String> {
     parts.into_iter().find(|part| part.name() == text).ok_or_else(|| "use block, attention or feed_forward".to_owned())
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "use a whole number of at least 1".to_owned())
 }
 

@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod study;
 mod summary;
+mod tasks;
 mod tokenizer;
 mod train;
 mod verify;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(args) => verify::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Study(args) => study::run(&args),
+        Verb::Tasks { verb } => tasks::run(verb.as_ref()),
         Verb::Tokenizer { verb: TokenizerVerb::Train(args) } => tokenizer::train(&args),
         Verb::Completions { shell } => completions::run(shell),
     };

@@ -14,6 +14,7 @@ mod json;
 mod parquet;
 mod sequences;
 pub mod task;
+pub mod tasks;
 pub mod text;
 pub mod token_store;
 pub mod tokenise;

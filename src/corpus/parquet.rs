@@ -93,7 +93,7 @@ fn said<T>(path: &Path, call: impl FnOnce() -> Result<T, CorpusError>) -> Result
     guarded(call).unwrap_or_else(|reason| Err(CorpusError::InvalidParquet { path: path.to_owned(), reason }))
 }
 
-fn reader(path: &Path) -> Result<ParquetReader<File>, CorpusError> {
+pub(super) fn reader(path: &Path) -> Result<ParquetReader<File>, CorpusError> {
     let file = File::open(path).map_err(|source| CorpusError::Unreadable { path: path.to_owned(), source })?;
     Ok(ParquetReader::new(file))
 }

@@ -9,6 +9,7 @@ mod measure;
 mod memory;
 mod run;
 mod study;
+mod tasks;
 mod train;
 mod train_text;
 mod verify;
@@ -26,6 +27,7 @@ pub use study::{
     SizeFindings, Study, StudyError, StudyFile, StudyFileError, StudyHost, StudyPlan, StudyWatcher, TextFacts, UnitRun,
     Variant, study,
 };
+pub use tasks::{DEFAULT_SHOTS_SEED, TaskLoadError, TaskPlan, load_task};
 pub use train::{
     DEFAULT_CHECKPOINT_EVERY, DEFAULT_TRAINED_VOCAB, TrainManifest, TrainPlan, TrainRunError, Trained, dry_run,
     run_train,

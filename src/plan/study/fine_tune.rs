@@ -81,12 +81,11 @@ impl UnderWay<'_> {
         let (mut found, mut units, mut untrained) = (Vec::new(), Vec::new(), Vec::new());
         let (mut diverged, mut bases) = (Vec::new(), Vec::new());
         for variant in fine_tune.tuned(&study.variants) {
-            match fine_tune.base(trained, &variant.name) {
-                Some(base) => bases.push((variant, base)),
-                None => {
-                    self.done += 1;
-                    untrained.push(variant.name.clone());
-                }
+            if let Some(base) = fine_tune.base(trained, &variant.name) {
+                bases.push((variant, base));
+            } else {
+                self.done += 1;
+                untrained.push(variant.name.clone());
             }
         }
         let lengths = self.lengths(fine_tune, &file, bases.first().map(|(_, base)| base.as_str()))?;

@@ -196,7 +196,7 @@ fn sequences_beyond_the_context_are_a_warning() {
     assert_eq!(desk.json("out/manifest.json")["warnings"][0]["beyond_context"]["longest"], 16);
     let built_in = Desk::empty();
     built_in
-        .run("variance --samples 1 --seq-len 4000")
+        .run("variance --pack --samples 1 --seq-len 4000")
         .succeeded()
         .says(&["warning: sequences are longer", "(4000 > "]);
 }

@@ -1,5 +1,6 @@
-//! Files that are there in full or not at all.
+//! Files that are there in full or not at all, and data files that come with depthscope.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,29 @@ pub enum FileError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Why there is no data file of a name.
+#[derive(Debug)]
+pub enum NoDataFile {
+    /// Neither one that comes with depthscope, nor a path.
+    Unknown,
+    /// A path, and what the system said of it.
+    Unreadable(io::Error),
+}
+
+/// The text of the data file called `name`: borrowed if it comes with depthscope, one of `shipped`, else read from the path `name`.
+///
+/// # Errors
+/// A name that is neither, a file that cannot be read.
+pub fn shipped_or_read(name: &str, shipped: &[(&str, &'static str)]) -> Result<Cow<'static, str>, NoDataFile> {
+    if let Some((_, text)) = shipped.iter().find(|(known, _)| *known == name) {
+        return Ok(Cow::Borrowed(text));
+    }
+    if !Path::new(name).exists() && !name.contains(['/', '\\', '.']) {
+        return Err(NoDataFile::Unknown);
+    }
+    std::fs::read_to_string(name).map(Cow::Owned).map_err(NoDataFile::Unreadable)
 }
 
 /// Writes a file so that no reader, and no crash, ever sees a part of it.

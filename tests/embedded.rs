@@ -42,12 +42,12 @@ fn accuracies(name: &str) -> [f64; 2] {
     })
 }
 
-/// Chance is 0.25; of 100 blind answers, more than 36 are right in one case in 200.
+/// Chance is 0.25; of 100 blind answers, more than 42 are right in one case in 10,000.
 #[test]
 fn both_answer_questions_of_one_and_of_two_facts_well_above_chance() {
     for name in EmbeddedModel::NAMES {
         let found = accuracies(name);
-        assert!(found.iter().all(|&share| share > 0.36), "{name}: {found:?}");
+        assert!(found.iter().all(|&share| share > 0.42), "{name}: {found:?}");
     }
 }
 

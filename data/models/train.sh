@@ -3,7 +3,7 @@
 #
 #     data/models/train.sh [DIR]        DIR: where the runs go (default: runs/embedded); a run that was cut off there goes on
 #
-# With one thread the weights are the same bit by bit on a processor with the same vector instructions.
+# One thread each, because the last digits of the weights depend on the number of threads; SHA256SUMS tells whether they came out the same.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-runs/embedded}

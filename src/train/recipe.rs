@@ -1,15 +1,12 @@
 //! What is trained and how, as data: one TOML file a recipe.
 
-use std::{
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::path::PathBuf;
 
-use candle_core::{DType, Device};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{AdamW, Drawing, Init, init::DEFAULT_INIT_STD, schedule::Schedule};
+use super::{AdamW, ComputeType, Drawing, Init, init::DEFAULT_INIT_STD, schedule::Schedule};
 use crate::{
+    files::{NoDataFile, shipped_or_read},
     model::{AttentionConfig, BlockConfig, DecoderConfig, FeedForwardConfig, ModelError, Placement},
     nn::{
         AttentionShape,
@@ -74,43 +71,6 @@ pub enum Sequences {
     /// One document each, of its own length, up to `seq_len` tokens of it. Nothing that an earlier document said is then in sight, so
     /// that names which recur from story to story mean one thing only.
     Documents,
-}
-
-/// What passes compute in; weights, gradients and moments are f32 whatever it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ComputeType {
-    /// f32 on the CPU, bf16 on a GPU.
-    #[default]
-    Auto,
-    /// 32 bits.
-    F32,
-    /// bfloat16. Half precision is not offered: its small range would need the loss to be scaled.
-    Bf16,
-}
-
-impl ComputeType {
-    /// The type on this device.
-    #[must_use]
-    pub const fn on(self, device: &Device) -> DType {
-        match (self, device) {
-            (Self::F32, _) | (Self::Auto, Device::Cpu) => DType::F32,
-            (Self::Bf16 | Self::Auto, _) => DType::BF16,
-        }
-    }
-}
-
-impl FromStr for ComputeType {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "f32" => Ok(Self::F32),
-            "bf16" => Ok(Self::Bf16),
-            _ => Err("use auto, f32 or bf16".to_owned()),
-        }
-    }
 }
 
 /// Sizes of a Llama-style decoder.
@@ -253,15 +213,10 @@ impl Recipe {
     /// # Errors
     /// An unknown name, a file that cannot be read or is no recipe.
     pub fn load(name: &str) -> Result<Self, RecipeError> {
-        if let Some((_, text)) = RECIPES.iter().find(|(known, _)| *known == name) {
-            return Self::parse(name, text);
-        }
-        let path = Path::new(name);
-        if !path.exists() && !name.contains(['/', '\\', '.']) {
-            return Err(RecipeError::Unknown { name: name.to_owned() });
-        }
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| RecipeError::Unreadable { path: path.to_owned(), source })?;
+        let text = shipped_or_read(name, RECIPES).map_err(|problem| match problem {
+            NoDataFile::Unknown => RecipeError::Unknown { name: name.to_owned() },
+            NoDataFile::Unreadable(source) => RecipeError::Unreadable { path: name.into(), source },
+        })?;
         Self::parse(name, &text)
     }
 

@@ -1,11 +1,12 @@
 //! What a task is, as data: one TOML file. Those that come with depthscope are in `data/tasks`.
 
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range, path::Path};
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::TaskError;
+use crate::files::{NoDataFile, shipped_or_read};
 
 /// A task file. Unknown keys are errors: a misspelt one would ask something else than its author meant.
 ///
@@ -265,16 +266,14 @@ impl TaskFile {
     /// # Errors
     /// An unknown name; a file that cannot be read or is no task, with the line.
     pub fn load(name: &str) -> Result<Self, TaskError> {
-        if let Some((_, text)) = TASKS.iter().find(|(known, _)| *known == name) {
-            return Self::parse(name, &format!("{name}.toml"), text);
+        let text = shipped_or_read(name, TASKS).map_err(|problem| match problem {
+            NoDataFile::Unknown => TaskError::Unknown { name: name.to_owned() },
+            NoDataFile::Unreadable(source) => TaskError::Unreadable { path: name.into(), source },
+        })?;
+        if matches!(text, Cow::Borrowed(_)) {
+            return Self::parse(name, &format!("{name}.toml"), &text);
         }
-        let path = Path::new(name);
-        if !path.exists() && !name.contains(['/', '\\', '.']) {
-            return Err(TaskError::Unknown { name: name.to_owned() });
-        }
-        let text =
-            std::fs::read_to_string(path).map_err(|source| TaskError::Unreadable { path: path.to_owned(), source })?;
-        let stem = path.file_stem().unwrap_or(path.as_os_str());
+        let stem = Path::new(name).file_stem().unwrap_or(name.as_ref());
         Self::parse(&stem.to_string_lossy(), name, &text)
     }
 

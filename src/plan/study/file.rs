@@ -1,13 +1,11 @@
 //! What a study is, as data: one TOML file. Those that come with depthscope are in `analyses/`.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    files::{NoDataFile, shipped_or_read},
     model::Placement,
     plan::DEFAULT_TRAINED_VOCAB,
     train::{Init, Recipe, RecipeError, parsed},
@@ -188,15 +186,10 @@ impl StudyFile {
     /// # Errors
     /// An unknown name, a file that cannot be read or is no study, a value that cannot be carried out.
     pub fn load(name: &str) -> Result<Self, StudyFileError> {
-        if let Some((_, text)) = STUDIES.iter().find(|(known, _)| *known == name) {
-            return Self::parse(name, text);
-        }
-        let path = Path::new(name);
-        if !path.exists() && !name.contains(['/', '\\', '.']) {
-            return Err(StudyFileError::Unknown { name: name.to_owned() });
-        }
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| StudyFileError::Unreadable { path: path.to_owned(), source })?;
+        let text = shipped_or_read(name, STUDIES).map_err(|problem| match problem {
+            NoDataFile::Unknown => StudyFileError::Unknown { name: name.to_owned() },
+            NoDataFile::Unreadable(source) => StudyFileError::Unreadable { path: name.into(), source },
+        })?;
         Self::parse(name, &text)
     }
 

@@ -12,6 +12,7 @@ mod error;
 mod files;
 mod json;
 mod parquet;
+pub mod requests;
 mod sequences;
 pub mod task;
 pub mod tasks;

@@ -85,7 +85,7 @@ fn check(cut: &Cut) -> Result<(), CorpusError> {
 /// A tokenizer, and what it writes around every text.
 pub(super) struct Encoder {
     tokenizer: Tokenizer,
-    before: Vec<u32>,
+    pub(super) before: Vec<u32>,
     after: Vec<u32>,
 }
 
@@ -107,6 +107,11 @@ impl Encoder {
     /// `separator`, where the tokenizer does not mark the ends of documents itself.
     pub(super) fn needed(&self, separator: Option<u32>) -> Option<u32> {
         separator.filter(|_| self.before.is_empty() && self.after.is_empty())
+    }
+
+    /// All tokens of a text, which is tokenised in one piece.
+    pub(super) fn whole(&self, text: &str, with_special: bool) -> Result<Vec<u32>, String> {
+        Ok(said(|| self.tokenizer.encode_fast(text, with_special))?.get_ids().to_vec())
     }
 
     /// The first tokens of a document: all of them, or at least `limit`.

@@ -80,7 +80,7 @@ mod tests {
     use crate::{metrics::prune::removals, rows::Part};
 
     fn scores(nlls: &[f64]) -> Vec<SequenceScore> {
-        nlls.iter().map(|&nll| SequenceScore { nll, kl: 0.0, agreement: 0, tokens: 5 }).collect()
+        nlls.iter().map(|&nll| SequenceScore { nll, tokens: 5, ..SequenceScore::default() }).collect()
     }
 
     #[test]
@@ -89,6 +89,7 @@ mod tests {
         let all = NextTokenScores {
             full: scores(&[3.0, 2.0, 5.0, 5.0, 9.0, 9.0]),
             removals: vec![scores(&[1.0, 2.0, 5.0, 4.0, 9.0, 8.0])],
+            work: crate::walk::Work::default(),
         };
         let rows = rows("m", &removals(1, 1, &[Part::Block]), &answers, 2, &all, 0);
         let found: Vec<_> = rows.iter().map(|row| (row.metric.name(), row.baseline, row.pruned, row.count)).collect();

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn scores(nll: &[f64]) -> Vec<SequenceScore> {
-        nll.iter().map(|&nll| SequenceScore { nll, kl: 0.0, agreement: 0, tokens: 10 }).collect()
+        nll.iter().map(|&nll| SequenceScore { nll, tokens: 10, ..SequenceScore::default() }).collect()
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod angular;
 pub mod bootstrap;
 pub mod difference;
 pub mod growth;
+pub mod paired;
 pub mod prune;
 pub mod variance;
 mod verdict;

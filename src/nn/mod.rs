@@ -18,5 +18,5 @@ pub use branch::Branch;
 pub use feed_forward::FeedForward;
 pub use linear::Linear;
 pub use norm::Norm;
-pub use ragged::Ragged;
+pub use ragged::{Piece, Ragged, Stem};
 pub use rope::{RopeScaling, RopeTables};

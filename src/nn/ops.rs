@@ -3,6 +3,8 @@
 //! candle's own fused operations have no backward pass and would silently freeze what lies before them; `clippy.toml` bans
 //! them. Statistics, rotary angles and softmax are computed in f32 whatever the data type of the operands.
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::{AttentionShape, Ragged, cpu};
@@ -83,11 +85,12 @@ const SCORE_BYTES: usize = 1 << 28;
 
 /// As many sequences as keep the padded scores within [`SCORE_BYTES`], at least one.
 fn end_of_padded_group(batch: &Ragged, first: usize, heads: usize) -> usize {
-    let mut longest = 0;
+    let (mut queries, mut keys) = (0, 0);
     (first..batch.sequences())
         .find(|&sequence| {
-            longest = longest.max(batch.span(sequence).len());
-            sequence > first && (sequence + 1 - first) * heads * longest * longest * 4 > SCORE_BYTES
+            let own = batch.span(sequence).len();
+            (queries, keys) = (queries.max(own), keys.max(batch.depth(sequence) + own));
+            sequence > first && (sequence + 1 - first) * heads * queries * keys * 4 > SCORE_BYTES
         })
         .unwrap_or(batch.sequences())
 }
@@ -100,44 +103,70 @@ fn padded_attention(
     v: &Tensor,
     shape: AttentionShape,
     batch: &Ragged,
-    group: std::ops::Range<usize>,
+    group: Range<usize>,
 ) -> Result<Tensor> {
     let AttentionShape { heads, kv_heads, head_dim, window } = shape;
     let (sequences, share) = (group.len(), heads / kv_heads);
-    let spans: Vec<_> = group.map(|sequence| batch.span(sequence)).collect();
-    let length = spans.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
-    let pad: Vec<u32> =
-        spans.iter().flat_map(|span| (0..length).map(|t| (span.start + t.min(span.len() - 1)) as u32)).collect();
-    let unpad: Vec<u32> =
-        spans.iter().enumerate().flat_map(|(s, span)| (0..span.len()).map(move |t| (s * length + t) as u32)).collect();
-    let (pad, unpad) = (Tensor::new(pad, q.device())?, Tensor::new(unpad, q.device())?);
-    let split = |x: &Tensor, heads: usize| {
-        x.index_select(&pad, 0)?.reshape((sequences, length, heads, head_dim))?.transpose(1, 2)?.contiguous()
+    let queries = Padded::new(group.clone().map(|sequence| batch.span(sequence).collect()));
+    let keys = Padded::new(group.clone().map(|sequence| batch.path(sequence).collect()));
+    let split = |x: &Tensor, rows: &Padded, heads: usize| {
+        let x = x.index_select(&Tensor::new(rows.rows.as_slice(), x.device())?, 0)?;
+        x.reshape((sequences, rows.length, heads, head_dim))?.transpose(1, 2)?.contiguous()
     };
-    let q = split(q, heads)?.reshape((sequences * kv_heads, share * length, head_dim))?;
-    let k = split(k, kv_heads)?.reshape((sequences * kv_heads, length, head_dim))?;
-    let v = split(v, kv_heads)?.reshape((sequences * kv_heads, length, head_dim))?;
+    let q = split(q, &queries, heads)?.reshape((sequences * kv_heads, share * queries.length, head_dim))?;
+    let k = split(k, &keys, kv_heads)?.reshape((sequences * kv_heads, keys.length, head_dim))?;
+    let v = split(v, &keys, kv_heads)?.reshape((sequences * kv_heads, keys.length, head_dim))?;
     let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)?.to_dtype(DType::F32)? / (head_dim as f64).sqrt())?;
-    let scores = scores.reshape((sequences * heads, length, length))?.broadcast_add(&causal_mask(
-        length,
-        window,
-        q.device(),
-    )?)?;
-    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(v.dtype())?;
-    let mixed = weights.reshape((sequences * kv_heads, share * length, length))?.matmul(&v)?;
-    let mixed = mixed.reshape((sequences, heads, length, head_dim))?.transpose(1, 2)?.contiguous()?;
-    mixed.reshape((sequences * length, heads * head_dim))?.index_select(&unpad, 0)
+    let scores = scores.reshape((sequences, heads, queries.length, keys.length))?;
+    let depths: Vec<usize> = group.map(|sequence| batch.depth(sequence)).collect();
+    let mask = causal_mask(&depths, queries.length, keys.length, window, q.device())?;
+    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?.to_dtype(v.dtype())?;
+    let mixed = weights.reshape((sequences * kv_heads, share * queries.length, keys.length))?.matmul(&v)?;
+    let mixed = mixed.reshape((sequences, heads, queries.length, head_dim))?.transpose(1, 2)?.contiguous()?;
+    let real = Tensor::new(queries.real.as_slice(), q.device())?;
+    mixed.reshape((sequences * queries.length, heads * head_dim))?.index_select(&real, 0)
 }
 
-/// 0 where the query (row) sees the key (column): itself and at most `window − 1` before it; −∞ elsewhere.
-fn causal_mask(length: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
-    let window = window.unwrap_or(length);
-    let mask: Vec<f32> = (0..length)
-        .flat_map(|query| {
-            (0..length).map(move |key| if key <= query && query - key < window { 0.0 } else { f32::NEG_INFINITY })
-        })
-        .collect();
-    Tensor::from_vec(mask, (length, length), device)
+/// Rows of some sequences, padded on the right to the longest of them.
+struct Padded {
+    /// Of every sequence, its rows, then its last again and again.
+    rows: Vec<u32>,
+    /// Rows of each.
+    length: usize,
+    /// Where in `rows` those stand that are not padding.
+    real: Vec<u32>,
+}
+
+impl Padded {
+    fn new(sequences: impl Iterator<Item = Vec<usize>>) -> Self {
+        let sequences: Vec<Vec<usize>> = sequences.collect();
+        let length = sequences.iter().map(Vec::len).max().unwrap_or(0);
+        let padded = |rows: &Vec<usize>| (0..length).map(|t| rows[t.min(rows.len() - 1)] as u32).collect::<Vec<_>>();
+        let real = |(s, rows): (usize, &Vec<usize>)| (0..rows.len()).map(move |t| (s * length + t) as u32);
+        Self {
+            rows: sequences.iter().flat_map(padded).collect(),
+            real: sequences.iter().enumerate().flat_map(real).collect(),
+            length,
+        }
+    }
+}
+
+/// 0 where the query (row) sees the key (column): itself and at most `window − 1` before it; −∞ elsewhere. `[depths, 1, queries, keys]`; a single
+/// mask serves all sequences that begin anew.
+fn causal_mask(
+    depths: &[usize],
+    queries: usize,
+    keys: usize,
+    window: Option<usize>,
+    device: &Device,
+) -> Result<Tensor> {
+    let window = window.unwrap_or(usize::MAX);
+    let depths = if depths.iter().all(|&depth| depth == 0) { &depths[..1] } else { depths };
+    let row = |position: usize| {
+        (0..keys).map(move |key| if key <= position && position - key < window { 0.0 } else { f32::NEG_INFINITY })
+    };
+    let mask: Vec<f32> = depths.iter().flat_map(|&depth| (depth..depth + queries).flat_map(row)).collect();
+    Tensor::from_vec(mask, (depths.len(), 1, queries, keys), device)
 }
 
 #[cfg(test)]
@@ -145,6 +174,7 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
+    use crate::nn::Piece;
 
     /// A tensor of smooth, reproducible numbers.
     fn wave(rows: usize, columns: usize, phase: f32) -> Tensor {
@@ -197,6 +227,40 @@ mod tests {
                 let fused = causal_attention(&q, &k, &v, shape, &batch).unwrap();
                 assert_close(&fused, &causal_attention(&tracked(&q), &k, &v, shape, &batch).unwrap());
             }
+        }
+    }
+
+    /// Three trees: two levels below a stem, a stem cut in the middle, and a sequence alone.
+    fn forest() -> Ragged {
+        let piece = |sequence, length| Piece { sequence, length };
+        Ragged::continuing([
+            (70, vec![]),
+            (33, vec![piece(0, 70)]),
+            (1, vec![piece(0, 70), piece(1, 33)]),
+            (50, vec![piece(0, 41)]),
+            (3, vec![piece(0, 41), piece(3, 9)]),
+            (8, vec![]),
+        ])
+    }
+
+    #[test]
+    fn sequences_that_share_a_stem_attend_as_if_each_stood_alone() {
+        let forest = forest();
+        let whole: Vec<Vec<usize>> = (0..forest.sequences()).map(|sequence| forest.path(sequence).collect()).collect();
+        let alone = Ragged::new(whole.iter().map(Vec::len));
+        let rows: Vec<u32> = whole.iter().flatten().map(|&row| row as u32).collect();
+        let rows = Tensor::new(rows, &Device::Cpu).unwrap();
+        for window in [None, Some(1), Some(20), Some(40), Some(500)] {
+            let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 10, window };
+            let (q, k, v) = (wave(165, 40, 0.0), wave(165, 20, 1.0), wave(165, 20, 2.0));
+            let of = |x: &Tensor| x.index_select(&rows, 0).unwrap();
+            let expected = causal_attention(&of(&q), &of(&k), &of(&v), shape, &alone).unwrap();
+            let own: Vec<u32> = (0..forest.sequences())
+                .flat_map(|s| alone.span(s).skip(forest.depth(s)).map(|row| row as u32))
+                .collect();
+            let expected = expected.index_select(&Tensor::new(own, &Device::Cpu).unwrap(), 0).unwrap();
+            assert_close(&causal_attention(&q, &k, &v, shape, &forest).unwrap(), &expected);
+            assert_close(&causal_attention(&tracked(&q), &k, &v, shape, &forest).unwrap(), &expected);
         }
     }
 

@@ -368,7 +368,7 @@ mod tests {
         ];
         let scores: Vec<Vec<SequenceScore>> = runs
             .iter()
-            .map(|run| vec![SequenceScore { nll: run.loss * 10.0, kl: 0.0, agreement: 0, tokens: 10 }; 2])
+            .map(|run| vec![SequenceScore { nll: run.loss * 10.0, tokens: 10, ..SequenceScore::default() }; 2])
             .collect();
         let pairs = pairs(&runs, &scores, &Bootstrap::new(2, 0));
         let names: Vec<_> = pairs.iter().map(|pair| (pair.first.as_str(), pair.second.as_str(), pair.seeds)).collect();

@@ -37,36 +37,50 @@ impl Budget {
     /// Cuts a run into passes. A single sequence is never cut: if even one does not fit with all its lanes, the routes are
     /// spread over several passes instead.
     #[must_use]
-    pub fn passes(&self, shape: ModelShape, lengths: &[usize], routes: usize) -> Passes {
-        let longest = lengths.iter().copied().max().unwrap_or(0).max(1) as u64;
+    pub fn passes(&self, shape: ModelShape, sizes: &[Size], routes: usize) -> Passes {
+        let longest = sizes.iter().map(|size| size.length).max().unwrap_or(0).max(1) as u64;
         let fits = |routes: usize| longest * self.token_bytes(shape, routes) <= self.bytes;
         let routes = (2..=routes).rev().find(|&routes| fits(routes)).unwrap_or(routes.min(2));
         let chunk_tokens = usize::try_from(self.bytes / self.token_bytes(shape, routes).max(1)).unwrap_or(usize::MAX);
-        let segments =
-            cut((0..lengths.len()).collect(), self.group_tokens.min(chunk_tokens), |&sequence| lengths[sequence]);
+        let tokens = |first: bool, size: &Size| if first { size.length } else { size.length - size.shared };
+        let segments = cut((0..sizes.len()).collect(), self.group_tokens.min(chunk_tokens), |first, &at| {
+            tokens(first, &sizes[at])
+        });
         let per_chunk = match self.residency {
             Residency::Resident => 1,
             Residency::Streamed => chunk_tokens,
         };
-        let chunks = cut(segments, per_chunk, |segment| segment.iter().map(|&sequence| lengths[sequence]).sum());
-        Passes { chunks, routes }
+        let of_segment = |_: bool, segment: &Vec<usize>| {
+            segment.iter().enumerate().map(|(index, &at)| tokens(index == 0, &sizes[at])).sum()
+        };
+        Passes { chunks: cut(segments, per_chunk, of_segment), routes }
     }
 }
 
-/// Consecutive items in groups of at most `limit`, at least one each.
-fn cut<T>(items: Vec<T>, limit: usize, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+/// What a sequence takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Its tokens.
+    pub length: usize,
+    /// Those of them that are there already if the sequence before it is in the same segment.
+    pub shared: usize,
+}
+
+/// Consecutive items in groups of at most `limit`, at least one each; `size` is told whether an item is its group's first.
+fn cut<T>(items: Vec<T>, limit: usize, size: impl Fn(bool, &T) -> usize) -> Vec<Vec<T>> {
     let mut groups: Vec<Vec<T>> = Vec::new();
     let mut filled = 0;
     for item in items {
-        let size = size(&item);
         match groups.last_mut() {
-            Some(group) if filled + size <= limit => group.push(item),
+            Some(group) if filled + size(false, &item) <= limit => {
+                filled += size(false, &item);
+                group.push(item);
+            }
             _ => {
+                filled = size(true, &item);
                 groups.push(vec![item]);
-                filled = 0;
             }
         }
-        filled += size;
     }
     groups
 }
@@ -88,6 +102,8 @@ pub struct MemoryPlan {
 
 /// Tokens a block is given at once where memory allows: enough for matrix products to run at full speed.
 const GROUP_TOKENS: usize = 2048;
+/// The same of sequences that share what they begin with, which every group computes anew: the larger, the less often.
+const TREE_TOKENS: usize = 8192;
 /// Fewest tokens worth a product.
 const FEWEST_GROUP_TOKENS: usize = 128;
 
@@ -96,6 +112,16 @@ impl MemoryPlan {
     /// exceeded rather than refused.
     #[must_use]
     pub fn new(config: &DecoderConfig, element_bytes: u64, budget: u64) -> Self {
+        Self::with_groups_of(GROUP_TOKENS, config, element_bytes, budget)
+    }
+
+    /// The same for sequences that share what they begin with.
+    #[must_use]
+    pub fn for_trees(config: &DecoderConfig, element_bytes: u64, budget: u64) -> Self {
+        Self::with_groups_of(TREE_TOKENS, config, element_bytes, budget)
+    }
+
+    fn with_groups_of(most: usize, config: &DecoderConfig, element_bytes: u64, budget: u64) -> Self {
         let all = parameters(config) * element_bytes;
         // Loading a tensor holds it once more, widened to f32, before it has its final type.
         let residency = if all <= budget / 2 { Residency::Resident } else { Residency::Streamed };
@@ -106,7 +132,7 @@ impl MemoryPlan {
         let left = budget.saturating_sub(weight_bytes);
         let per_token = work_floats(config) * 4;
         let affordable = usize::try_from(left / 2 / per_token).unwrap_or(usize::MAX);
-        let group_tokens = affordable.clamp(FEWEST_GROUP_TOKENS, GROUP_TOKENS);
+        let group_tokens = affordable.clamp(FEWEST_GROUP_TOKENS, most);
         let work_bytes = group_tokens as u64 * per_token;
         Self { residency, weight_bytes, work_bytes, stream_bytes: left.saturating_sub(work_bytes), group_tokens }
     }
@@ -147,6 +173,10 @@ mod tests {
 
     const SHAPE: ModelShape = ModelShape { layers: 4, hidden: 10, vocab: 50, context: 100 };
 
+    fn plain(lengths: &[usize]) -> Vec<Size> {
+        lengths.iter().map(|&length| Size { length, shared: 0 }).collect()
+    }
+
     fn budget(bytes: u64, residency: Residency) -> Budget {
         Budget { bytes, element_bytes: 4, kept_streams: 0, group_tokens: 8, residency }
     }
@@ -155,7 +185,7 @@ mod tests {
     fn every_sequence_is_in_exactly_one_segment_within_the_budget() {
         let lengths = [3, 5, 8, 1, 20, 2, 2];
         for bytes in [1, 1_000, 4_000, 1_000_000] {
-            let passes = budget(bytes, Residency::Streamed).passes(SHAPE, &lengths, 5);
+            let passes = budget(bytes, Residency::Streamed).passes(SHAPE, &plain(&lengths), 5);
             let seen: Vec<usize> = passes.chunks.iter().flatten().flatten().copied().collect();
             assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6]);
             for segment in passes.chunks.iter().flatten().filter(|segment| segment.len() > 1) {
@@ -165,18 +195,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shared_with_the_sequence_before_takes_no_room_but_at_the_head_of_a_segment() {
+        let sizes = [4, 3, 3, 3, 3].map(|shared| Size { length: 5, shared });
+        let passes = budget(1 << 20, Residency::Resident).passes(SHAPE, &sizes, 3);
+        assert_eq!(passes.chunks, [[vec![0, 1]], [vec![2, 3]], [vec![4]]], "5 + 2, and one more would be 9 of 8");
+    }
+
+    #[test]
     fn a_resident_model_takes_one_segment_at_a_time_and_a_streamed_one_all_that_fits() {
         let lengths = [4; 10];
-        assert_eq!(budget(1 << 20, Residency::Resident).passes(SHAPE, &lengths, 3).chunks.len(), 5);
-        assert_eq!(budget(1 << 20, Residency::Streamed).passes(SHAPE, &lengths, 3).chunks.len(), 1);
+        assert_eq!(budget(1 << 20, Residency::Resident).passes(SHAPE, &plain(&lengths), 3).chunks.len(), 5);
+        assert_eq!(budget(1 << 20, Residency::Streamed).passes(SHAPE, &plain(&lengths), 3).chunks.len(), 1);
     }
 
     #[test]
     fn routes_are_spread_over_passes_when_one_sequence_with_all_lanes_is_too_much() {
         let token = 40;
-        let passes = budget(20 * token * (7 + 2), Residency::Streamed).passes(SHAPE, &[20], 30);
+        let passes = budget(20 * token * (7 + 2), Residency::Streamed).passes(SHAPE, &plain(&[20]), 30);
         assert_eq!(passes.routes, 7);
-        assert_eq!(budget(1, Residency::Streamed).passes(SHAPE, &[20], 30).routes, 2);
-        assert_eq!(budget(1, Residency::Streamed).passes(SHAPE, &[20], 1).routes, 1);
+        assert_eq!(budget(1, Residency::Streamed).passes(SHAPE, &plain(&[20]), 30).routes, 2);
+        assert_eq!(budget(1, Residency::Streamed).passes(SHAPE, &plain(&[20]), 1).routes, 1);
     }
 }

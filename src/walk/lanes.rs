@@ -28,6 +28,8 @@ pub struct Segment {
     pub lanes: Vec<Lane>,
     /// Tokens that a block is given at once: lanes of a small batch go through it together.
     pub group_tokens: usize,
+    /// Branches that lanes have gone through, times tokens.
+    pub evaluated: u64,
 }
 
 impl Segment {
@@ -67,6 +69,7 @@ impl Segment {
         };
         let tokens = self.batch.ragged.tokens();
         let together = (self.group_tokens / tokens).max(1);
+        self.evaluated += (visiting.len() * tokens) as u64;
         for (group_index, group) in visiting.chunks_mut(together).enumerate() {
             let x = stacked(group)?;
             let delta = block.delta(kind, &x, rope, &self.batch.ragged.repeated(group.len()))?;

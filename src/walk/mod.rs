@@ -11,9 +11,9 @@ mod next_token;
 mod route;
 mod site;
 
-pub use batch::Batch;
+pub use batch::{Batch, Prediction};
 pub use budget::{Budget, MemoryPlan};
-pub use next_token::{NextTokenScores, SequenceScore};
+pub use next_token::{NextTokenScores, SequenceScore, Work};
 pub use route::Route;
 pub use site::{Observer, Site};
 
@@ -26,6 +26,8 @@ use crate::{
     model::{LayeredModel, ModelError, first_line},
     nn::{cpu::keep_freed_buffers, host::with_f32},
 };
+use batch::{read, shared};
+use budget::Size;
 use lanes::{Lane, Segment, notify};
 use next_token::Scorer;
 
@@ -100,11 +102,14 @@ impl Watch<'_> {
 
 /// What becomes of the ends of the routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum Ending<'a> {
     /// Nothing: the head is not even loaded.
     Drop,
     /// The next token is scored on every route.
     ScoreNextToken,
+    /// Of each sequence, the tokens from this index on are scored on every route: 1 or more. Where nobody observes, sequences that begin
+    /// alike share what they begin with: it goes through each block once for all of them.
+    ScoreFrom(&'a [usize]),
 }
 
 /// A run over all sequences and routes.
@@ -116,7 +121,7 @@ pub struct Walk<'a> {
     /// What is removed on each route besides the full model, which is always there.
     pub removals: &'a [Route],
     /// What is done at the end.
-    pub ending: Ending,
+    pub ending: Ending<'a>,
     /// How much at once.
     pub budget: Budget,
     /// Interruption and progress.
@@ -131,8 +136,8 @@ impl Walk<'_> {
     pub fn run(&self, observers: &mut [&mut dyn Observer]) -> Result<NextTokenScores, WalkError> {
         self.check_input()?;
         keep_freed_buffers();
-        let lengths: Vec<usize> = self.sequences.iter().map(Vec::len).collect();
-        let passes = self.budget.passes(self.model.shape(), &lengths, self.removals.len() + 1);
+        let order = self.order(observers.is_empty());
+        let passes = self.budget.passes(self.model.shape(), &order.sizes, self.removals.len() + 1);
         let mut scores = NextTokenScores::new(self.sequences.len(), self.removals.len());
         let removals_per_pass = (passes.routes - 1).max(1);
         let batches: Vec<Vec<usize>> = match self.removals.len() {
@@ -144,13 +149,34 @@ impl Walk<'_> {
         for (first, removals) in batches.iter().enumerate() {
             let mut nobody: [&mut dyn Observer; 0] = [];
             for chunk in &passes.chunks {
+                let chunk: Vec<Vec<usize>> =
+                    chunk.iter().map(|segment| segment.iter().map(|&at| order.sequences[at]).collect()).collect();
                 let observers: &mut [&mut dyn Observer] = if first == 0 { &mut *observers } else { &mut nobody };
-                let pass = Pass { walk: self, removals, done, total };
-                pass.run(chunk, observers, &mut scores)?;
+                let pass = Pass { walk: self, removals, shares: order.shares, done, total };
+                pass.run(&chunk, observers, &mut scores)?;
                 done += 1.0;
             }
         }
         Ok(scores)
+    }
+
+    /// Sequences in the order in which they are taken: as they are, or, if they share, sorted, so that those that begin alike are neighbours.
+    fn order(&self, unobserved: bool) -> Order {
+        let all = self.sequences;
+        let shares = matches!(self.ending, Ending::ScoreFrom(_)) && unobserved;
+        let mut sequences: Vec<usize> = (0..all.len()).collect();
+        if !shares {
+            let sizes = all.iter().map(|ids| Size { length: ids.len(), shared: 0 }).collect();
+            return Order { sequences, sizes, shares };
+        }
+        sequences.sort_by(|&a, &b| read(&all[a]).cmp(read(&all[b])));
+        let mut before: &[u32] = &[];
+        let size = |&sequence: &usize| {
+            let read = read(&all[sequence]);
+            Size { length: read.len(), shared: shared(std::mem::replace(&mut before, read), read) }
+        };
+        let sizes = sequences.iter().map(size).collect();
+        Order { sequences, sizes, shares }
     }
 
     fn check_input(&self) -> Result<(), WalkError> {
@@ -170,10 +196,20 @@ impl Walk<'_> {
     }
 }
 
+/// The order in which sequences are taken.
+struct Order {
+    sequences: Vec<usize>,
+    /// Of each in this order.
+    sizes: Vec<Size>,
+    /// Whether they share what they begin with.
+    shares: bool,
+}
+
 /// One pass: some sequences, some routes, all layers.
 struct Pass<'a> {
     walk: &'a Walk<'a>,
     removals: &'a [usize],
+    shares: bool,
     done: f64,
     total: f64,
 }
@@ -192,7 +228,7 @@ impl Pass<'_> {
         let layers = model.shape().layers;
         let mut segments = chunk
             .iter()
-            .map(|which| self.segment(Batch::new(sequences, which.clone()), routes.len()))
+            .map(|which| self.segment(self.batch(sequences, which.clone()), routes.len()))
             .collect::<Result<Vec<_>, _>>()?;
         let longest = segments.iter().map(|segment| segment.batch.ragged.longest()).max().unwrap_or(0);
         let rope = model.rope(longest)?;
@@ -211,15 +247,40 @@ impl Pass<'_> {
             }
             (self.walk.watch.progress)((self.done + 0.8 * cost(layer + 1) / cost(layers)) / self.total);
         }
+        self.count(&segments, &routes, &mut scores.work);
         self.end(segments, observers, scores)?;
         (self.walk.watch.progress)((self.done + 1.0) / self.total);
         Ok(())
     }
 
+    fn batch(&self, sequences: &[Vec<u32>], which: Vec<usize>) -> Batch {
+        match self.walk.ending {
+            Ending::ScoreFrom(firsts) if self.shares => Batch::tree(sequences, which, firsts),
+            Ending::ScoreFrom(firsts) => Batch::new(sequences, which).predicting_from(firsts),
+            Ending::Drop | Ending::ScoreNextToken => Batch::new(sequences, which),
+        }
+    }
+
+    /// What the segments did, and what routes and sequences one by one would have done.
+    fn count(&self, segments: &[Segment], routes: &[Route], work: &mut Work) {
+        let layers = self.walk.model.shape().layers;
+        // Where the removals are spread over several passes, each walks the full model too; alone it would be walked once.
+        let first_pass = self.removals.first().is_none_or(|&removal| removal == 0);
+        let visited: u64 = routes[usize::from(!first_pass)..].iter().map(|route| route.branches(layers)).sum();
+        for segment in segments {
+            work.done += segment.evaluated;
+            let read = |&sequence: &usize| match self.walk.ending {
+                Ending::ScoreFrom(_) => read(&self.walk.sequences[sequence]).len(),
+                Ending::Drop | Ending::ScoreNextToken => self.walk.sequences[sequence].len(),
+            };
+            work.one_by_one += visited * segment.batch.sequences.iter().map(read).sum::<usize>() as u64;
+        }
+    }
+
     fn segment(&self, batch: Batch, routes: usize) -> Result<Segment, WalkError> {
         let state = self.walk.model.embed(&batch.ids)?;
         let lanes = vec![Lane { state, routes: (0..routes).collect() }];
-        Ok(Segment { batch, lanes, group_tokens: self.walk.budget.group_tokens })
+        Ok(Segment { batch, lanes, group_tokens: self.walk.budget.group_tokens, evaluated: 0 })
     }
 
     fn end(
@@ -230,7 +291,7 @@ impl Pass<'_> {
     ) -> Result<(), WalkError> {
         let wanted = |site| observers.iter().any(|observer| observer.wants(site));
         let (normed, logits) = (wanted(Site::FinalNormed), wanted(Site::Logits));
-        let scored = self.walk.ending == Ending::ScoreNextToken;
+        let scored = self.walk.ending != Ending::Drop;
         let unembed = (normed || logits || scored).then(|| self.walk.model.unembed()).transpose()?;
         for Segment { lanes, batch, .. } in &segments {
             if let Some(unembed) = unembed.as_ref().filter(|_| normed || logits) {

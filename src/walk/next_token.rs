@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{D, DType, IndexOp, Tensor};
 use rayon::prelude::*;
 
-use super::{Lane, WalkError, Watch, lanes::Segment};
+use super::{Lane, Prediction, WalkError, Watch, lanes::Segment};
 use crate::{
     model::Unembed,
     nn::{cpu::simd, host::with_f32},
@@ -23,23 +23,36 @@ pub struct SequenceScore {
     pub kl: f64,
     /// Number of tokens where both rank the same token first.
     pub agreement: u64,
-    /// Number of predicted tokens: the sequence's length − 1.
+    /// Number of tokens that this route ranks first.
+    pub hits: u64,
+    /// Number of predicted tokens: the sequence's length − 1, or fewer where not all are asked for.
     pub tokens: u64,
 }
 
 /// The scores of every route on every sequence.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NextTokenScores {
     /// The full model, by sequence.
     pub full: Vec<SequenceScore>,
     /// By removal, then by sequence.
     pub removals: Vec<Vec<SequenceScore>>,
+    /// What that took.
+    pub work: Work,
+}
+
+/// Branch evaluations, counted in tokens: half a block evaluation of one token each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Work {
+    /// Those that were done.
+    pub done: u64,
+    /// Those of every route on every sequence by itself.
+    pub one_by_one: u64,
 }
 
 impl NextTokenScores {
     pub(super) fn new(sequences: usize, removals: usize) -> Self {
         let none = vec![SequenceScore::default(); sequences];
-        Self { full: none.clone(), removals: vec![none; removals] }
+        Self { full: none.clone(), removals: vec![none; removals], work: Work::default() }
     }
 }
 
@@ -68,10 +81,9 @@ struct Running {
     best: u32,
     sum: f64,
     cross: f64,
-    target: f64,
 }
 
-const START: Running = Running { max: f64::NEG_INFINITY, best: 0, sum: 0.0, cross: 0.0, target: f64::NAN };
+const START: Running = Running { max: f64::NEG_INFINITY, best: 0, sum: 0.0, cross: 0.0 };
 
 impl Running {
     /// Takes in a tile. `full_scale` = (e^{old max − new max}, e^{tile max − new max}) of the full model's row.
@@ -104,16 +116,18 @@ struct Rows {
 
 /// A block of predicting rows of one segment, for all lanes.
 struct RowBlock {
-    /// Sequence of each row.
-    sequences: Vec<usize>,
-    /// Next token of each row.
-    targets: Vec<u32>,
+    /// How many.
+    rows: usize,
+    /// What is predicted, at rows of the block; several tokens at one row where sequences share it.
+    predictions: Vec<Prediction>,
     /// The full model's lane alone, then the others.
     groups: Vec<Rows>,
     /// Routes of each lane.
     routes: Vec<Vec<usize>>,
     /// By lane, then by row.
     running: Vec<Vec<Running>>,
+    /// Logit of what is predicted, by lane, then by prediction.
+    targets: Vec<Vec<f64>>,
 }
 
 /// Scores all lanes of some segments.
@@ -126,14 +140,8 @@ impl Scorer {
     pub fn new(segments: Vec<Segment>, unembed: &Unembed<'_>) -> Result<Self, WalkError> {
         let mut blocks = Vec::new();
         for Segment { batch, lanes, .. } in segments {
-            let rows: Vec<(u32, usize, u32)> = batch
-                .ragged
-                .spans()
-                .zip(&batch.sequences)
-                .flat_map(|(span, &sequence)| span.skip(1).map(move |row| (row, sequence)))
-                .map(|(row, sequence)| (row as u32 - 1, sequence, batch.ids[row]))
-                .collect();
-            for rows in rows.chunks(ROWS) {
+            let predicting: Vec<(usize, Vec<Prediction>)> = batch.predicting().into_iter().collect();
+            for rows in predicting.chunks(ROWS) {
                 blocks.push(RowBlock::new(rows, &lanes, unembed)?);
             }
         }
@@ -164,9 +172,9 @@ impl Scorer {
 }
 
 impl RowBlock {
-    fn new(rows: &[(u32, usize, u32)], lanes: &[Lane], unembed: &Unembed<'_>) -> Result<Self, WalkError> {
+    fn new(rows: &[(usize, Vec<Prediction>)], lanes: &[Lane], unembed: &Unembed<'_>) -> Result<Self, WalkError> {
         let device = lanes[0].state.device();
-        let which = Tensor::new(rows.iter().map(|row| row.0).collect::<Vec<_>>(), device)?;
+        let which = Tensor::new(rows.iter().map(|(row, _)| *row as u32).collect::<Vec<_>>(), device)?;
         let together = (ROWS / rows.len()).max(1);
         let others = (1..lanes.len()).step_by(together).map(|first| first..(first + together).min(lanes.len()));
         let groups = std::iter::once(0..1).chain(others).map(|range| {
@@ -174,22 +182,39 @@ impl RowBlock {
                 lanes[range.clone()].iter().map(|lane| lane.state.index_select(&which, 0)).collect::<Result<_, _>>()?;
             Ok(Rows { lanes: range, x: unembed.norm.forward(&Tensor::cat(&ends, 0)?)? })
         });
+        let of_block = |(row, (_, there)): (usize, &(usize, Vec<Prediction>))| {
+            there.iter().map(move |prediction| Prediction { row, ..*prediction }).collect::<Vec<_>>()
+        };
+        let predictions: Vec<Prediction> = rows.iter().enumerate().flat_map(of_block).collect();
         Ok(Self {
-            sequences: rows.iter().map(|row| row.1).collect(),
-            targets: rows.iter().map(|row| row.2).collect(),
+            rows: rows.len(),
             groups: groups.collect::<Result<_, WalkError>>()?,
             routes: lanes.iter().map(|lane| lane.routes.clone()).collect(),
             running: vec![vec![START; rows.len()]; lanes.len()],
+            targets: vec![vec![f64::NAN; predictions.len()]; lanes.len()],
+            predictions,
         })
     }
 
     fn tile(&mut self, weights: &Tensor, tile: Range<usize>) -> Result<(), WalkError> {
-        let rows = self.targets.len();
+        let rows = self.rows;
+        let inside: Vec<usize> =
+            (0..self.predictions.len()).filter(|&at| tile.contains(&(self.predictions[at].target as usize))).collect();
         let mut reference: Option<(FullTile, Vec<(f64, f64)>)> = None;
         for group in &self.groups {
             let logits = Unembed::product(&group.x, weights)?.to_dtype(DType::F32)?;
-            let targets: Vec<u32> = self.targets.iter().copied().cycle().take(rows * group.lanes.len()).collect();
-            let target_logits = pick(&logits, &targets, &tile)?;
+            let place = |lane: usize, at: usize| {
+                let Prediction { row, target, .. } = self.predictions[at];
+                ((lane * rows + row) * tile.len() + target as usize - tile.start) as u32
+            };
+            let places =
+                (0..group.lanes.len()).flat_map(|lane| inside.iter().map(move |&at| place(lane, at))).collect();
+            let mut picked = pick(&logits, places)?.into_iter();
+            for lane in group.lanes.clone() {
+                for &at in &inside {
+                    self.targets[lane][at] = picked.next().map_or(f64::NAN, f64::from);
+                }
+            }
             // The first group is the full model alone.
             let (partials, scales) = if let Some((full, scales)) = &reference {
                 (reduce(&logits, full)?, scales)
@@ -201,30 +226,28 @@ impl RowBlock {
             for (index, partial) in partials.into_iter().enumerate() {
                 let row = &mut self.running[group.lanes.start + index / rows][index % rows];
                 row.merge(partial, tile.start as u32, scales[index % rows]);
-                if let Some(target) = target_logits[index] {
-                    row.target = f64::from(target);
-                }
             }
         }
         Ok(())
     }
 
     fn add_to(&self, removals: &[usize], scores: &mut NextTokenScores) {
-        let full = &self.running[0];
         // Where the removals are spread over several passes, each walks the full model too; it counts once.
         let first_pass = removals.first().is_none_or(|&removal| removal == 0);
-        for (lane, routes) in self.running.iter().zip(&self.routes) {
-            for ((row, full), &sequence) in lane.iter().zip(full).zip(&self.sequences) {
+        for ((lane, targets), routes) in self.running.iter().zip(&self.targets).zip(&self.routes) {
+            for (prediction, &logit) in self.predictions.iter().zip(targets) {
+                let (row, full) = (&lane[prediction.row], &self.running[0][prediction.row]);
                 let kl = row.cross / full.sum - full.log_sum() + row.log_sum();
                 for &route in routes.iter().filter(|&&route| route > 0 || first_pass) {
                     let score = match route {
-                        0 => &mut scores.full[sequence],
-                        route => &mut scores.removals[removals[route - 1]][sequence],
+                        0 => &mut scores.full[prediction.sequence],
+                        route => &mut scores.removals[removals[route - 1]][prediction.sequence],
                     };
-                    score.nll += row.log_sum() - row.target;
+                    score.nll += row.log_sum() - logit;
                     // Rounding alone can take a divergence of next to nothing below zero; NaN stays NaN.
                     score.kl += if kl < 0.0 { 0.0 } else { kl };
                     score.agreement += u64::from(row.best == full.best);
+                    score.hits += u64::from(row.best == prediction.target);
                     score.tokens += 1;
                 }
             }
@@ -259,13 +282,13 @@ impl FullTile {
     }
 }
 
-/// The targets' logits, where a target lies in the tile.
-fn pick(logits: &Tensor, targets: &[u32], tile: &Range<usize>) -> candle_core::Result<Vec<Option<f32>>> {
-    let inside = |target: u32| tile.contains(&(target as usize)).then(|| target as usize - tile.start);
-    let columns: Vec<u32> = targets.iter().map(|&target| inside(target).unwrap_or(0) as u32).collect();
-    let columns = Tensor::from_vec(columns, (targets.len(), 1), logits.device())?;
-    let picked: Vec<f32> = logits.gather(&columns, 1)?.squeeze(1)?.to_vec1()?;
-    Ok(targets.iter().zip(picked).map(|(&target, logit)| inside(target).map(|_| logit)).collect())
+/// Some elements of a tile of logits, by their places in row-major order.
+fn pick(logits: &Tensor, places: Vec<u32>) -> candle_core::Result<Vec<f32>> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = Tensor::new(places, logits.device())?;
+    logits.flatten_all()?.index_select(&places, 0)?.to_vec1()
 }
 
 /// Rows of a tile → partial sums; `full` has a row for every `rows` of `logits`, repeating.

@@ -37,6 +37,12 @@ impl Route {
         self
     }
 
+    /// Number of branches that it goes through in a model of so many blocks.
+    #[must_use]
+    pub fn branches(&self, layers: usize) -> u64 {
+        (2 * layers - self.removed.iter().filter(|(layer, _)| *layer < layers).count()) as u64
+    }
+
     /// Whether the route goes through this branch.
     #[must_use]
     pub fn visits(&self, layer: usize, kind: BranchKind) -> bool {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Contexts and continuations are those of lm-evaluation-harness 0.4.13, character by character (`tests/tasks`). Nothing here knows of
-//! tokens or models: a [`Document`] is all that a scorer needs.
+//! tokens or models: what models read of a [`Document`] is in [`super::requests`].
 
 mod build;
 mod check;

@@ -9,9 +9,9 @@ use super::{
     Accumulate, rows,
     simd::{self, Left, Rows, SmallProduct, WIDTH},
 };
-use crate::nn::{AttentionShape, Ragged};
+use crate::nn::{AttentionShape, Piece, Ragged};
 
-/// `softmax(q·kᵀ / √head_dim)·v` per head, each query seeing itself and what came before, at most `window` keys.
+/// `softmax(q·kᵀ / √head_dim)·v` per head, each query seeing itself and what came before, stem included, at most `window` keys.
 ///
 /// `q: [tokens, heads · head_dim]`, `k`, `v`: `[tokens, kv_heads · head_dim]`, which may be columns of wider tensors; the
 /// result has the shape of `q`. Scores live in a tile of `QUERIES` rows; keys after a tile's last query and before its first window are never multiplied.
@@ -48,10 +48,8 @@ impl CustomOp3 for CausalAttention<'_> {
         }
         let packed = self.pack(k, v);
         let mut out = vec![0f32; tokens * heads * head_dim];
-        self.tiles(&mut out).into_par_iter().for_each_init(Vec::new, |scores, tile| {
-            for head in 0..heads {
-                self.head(head, q, &packed, &tile.queries, tile.sequence, scores, tile.out);
-            }
+        self.tiles(&mut out).into_par_iter().for_each_init(Vec::new, |scores, mut tile| {
+            (0..heads).for_each(|head| self.head(head, q, &packed, scores, &mut tile));
         });
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
@@ -68,9 +66,43 @@ struct Packed {
 /// Some consecutive queries of one sequence and where their result goes.
 struct Tile<'a> {
     sequence: usize,
-    /// Positions in the sequence.
+    /// Own rows of the sequence.
     queries: Range<usize>,
+    seen: Vec<Seen>,
     out: &'a mut [f32],
+}
+
+/// Keys of one sequence that some query of a tile sees, and where their scores stand in the tile's rows.
+pub(super) struct Seen {
+    sequence: usize,
+    /// Its rows; the first is a multiple of [`WIDTH`].
+    keys: Range<usize>,
+    /// Position of its row 0 in the sequence that looks.
+    at: usize,
+    /// Column of the first key's score.
+    column: usize,
+}
+
+impl Seen {
+    /// Keys of a sequence without a stem, seen by itself.
+    pub(super) fn own(sequence: usize, keys: Range<usize>) -> Self {
+        Self { sequence, keys, at: 0, column: 0 }
+    }
+
+    /// Columns of scores, padded to whole vectors.
+    fn columns(&self) -> usize {
+        self.keys.end.next_multiple_of(WIDTH) - self.keys.start
+    }
+
+    /// Fills a row where a query that sees the positions `first..=last` sees nothing.
+    #[inline(always)]
+    fn fill_unseen(&self, row: &mut [f32], first: usize, last: usize, value: f32) {
+        let row = &mut row[self.column..self.column + self.columns()];
+        let column =
+            |position: usize| position.saturating_sub(self.at).clamp(self.keys.start, self.keys.end) - self.keys.start;
+        row[..column(first)].fill(value);
+        row[column(last + 1)..].fill(value);
+    }
 }
 
 impl CausalAttention<'_> {
@@ -103,54 +135,66 @@ impl CausalAttention<'_> {
             for first in (0..span.len()).step_by(QUERIES) {
                 let queries = first..(first + QUERIES).min(span.len());
                 let (head, rest) = out.split_at_mut(queries.len() * width);
-                tiles.push(Tile { sequence, queries, out: head });
+                let seen = self.seen(sequence, &queries);
+                tiles.push(Tile { sequence, queries, seen, out: head });
                 out = rest;
             }
         }
         tiles
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one tile of one head; a struct would only rename them")]
-    fn head(
-        &self,
-        head: usize,
-        q: Rows<'_>,
-        packed: &[Packed],
-        queries: &Range<usize>,
-        sequence: usize,
-        scores: &mut Vec<f32>,
-        out: &mut [f32],
-    ) {
+    /// What a tile's queries see, side by side: of the stem and of the sequence itself.
+    fn seen(&self, sequence: usize, queries: &Range<usize>) -> Vec<Seen> {
+        let first = self.first_key(self.batch.depth(sequence) + queries.start);
+        let own = Piece { sequence, length: queries.end };
+        let (mut seen, mut at, mut column) = (Vec::new(), 0, 0);
+        for &Piece { sequence, length } in self.batch.stem(sequence).iter().chain([&own]) {
+            let begin = first.saturating_sub(at) / WIDTH * WIDTH;
+            if begin < length {
+                let keys = Seen { sequence, keys: begin..length, at, column };
+                column += keys.columns();
+                seen.push(keys);
+            }
+            at += length;
+        }
+        seen
+    }
+
+    fn head(&self, head: usize, q: Rows<'_>, packed: &[Packed], scores: &mut Vec<f32>, tile: &mut Tile<'_>) {
         let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
-        let span = self.batch.span(sequence);
-        let Packed { keys, values } = &packed[sequence * kv_heads + head / (heads / kv_heads)];
-        let (padded, padded_dim) = (span.len().next_multiple_of(WIDTH), head_dim.next_multiple_of(WIDTH));
-        let (first_key, end_key) = (self.first_key(queries.start) / WIDTH * WIDTH, queries.end.next_multiple_of(WIDTH));
-        let (rows, columns) = (queries.len(), end_key - first_key);
+        let Tile { sequence, queries, seen, out } = tile;
+        let packed = |seen: &Seen| &packed[seen.sequence * kv_heads + head / (heads / kv_heads)];
+        let first_row = self.batch.span(*sequence).start + queries.start;
+        let q = Rows { data: &q.data[first_row * q.stride + head * head_dim..], stride: q.stride };
+        let padded_dim = head_dim.next_multiple_of(WIDTH);
+        let (rows, columns) = (queries.len(), seen.last().map_or(0, |last| last.column + last.columns()));
         scores.resize(QUERIES * (columns + padded_dim), 0.0);
         let (scores, mixed) = scores.split_at_mut(QUERIES * columns);
-        SmallProduct {
-            a: Left::Plain(Rows {
-                data: &q.data[(span.start + queries.start) * q.stride + head * head_dim..],
-                stride: q.stride,
-            }),
-            b: Rows { data: &keys[first_key..], stride: padded },
-            c: scores,
-            c_stride: columns,
-            shape: (rows, head_dim, columns),
-            accumulate: Accumulate::Set,
+        for part in seen.iter() {
+            let stride = self.batch.span(part.sequence).len().next_multiple_of(WIDTH);
+            SmallProduct {
+                a: Left::Plain(q),
+                b: Rows { data: &packed(part).keys[part.keys.start..], stride },
+                c: &mut scores[part.column..],
+                c_stride: columns,
+                shape: (rows, head_dim, part.columns()),
+                accumulate: Accumulate::Set,
+            }
+            .run();
         }
-        .run();
-        let sums: [f32; QUERIES] = self.softmax(scores, columns, queries, first_key);
-        SmallProduct {
-            a: Left::Plain(Rows { data: scores, stride: columns }),
-            b: Rows { data: &values[first_key * padded_dim..], stride: padded_dim },
-            c: mixed,
-            c_stride: padded_dim,
-            shape: (rows, queries.end - first_key, padded_dim),
-            accumulate: Accumulate::Set,
+        let depth = self.batch.depth(*sequence);
+        let sums = self.softmax(scores, columns, depth + queries.start..depth + queries.end, seen);
+        for (index, part) in seen.iter().enumerate() {
+            SmallProduct {
+                a: Left::Plain(Rows { data: &scores[part.column..], stride: columns }),
+                b: Rows { data: &packed(part).values[part.keys.start * padded_dim..], stride: padded_dim },
+                c: &mut *mixed,
+                c_stride: padded_dim,
+                shape: (rows, part.keys.len(), padded_dim),
+                accumulate: if index == 0 { Accumulate::Set } else { Accumulate::Add },
+            }
+            .run();
         }
-        .run();
         for (row, sum) in sums.iter().enumerate().take(rows) {
             let out = &mut out[row * heads * head_dim + head * head_dim..][..head_dim];
             for (out, &mixed) in out.iter_mut().zip(&mixed[row * padded_dim..]) {
@@ -164,30 +208,29 @@ impl CausalAttention<'_> {
         self.shape.window.map_or(0, |window| (position + 1).saturating_sub(window))
     }
 
-    /// Turns scores into unnormalised weights e^{s − max} in place; unseen keys get 0. Returns each row's sum.
+    /// Turns scores into unnormalised weights e^{s − max} in place; unseen keys get 0. Returns each row's sum. `positions` are those of the
+    /// queries.
     pub(super) fn softmax(
         &self,
         scores: &mut [f32],
         columns: usize,
-        queries: &Range<usize>,
-        first_key: usize,
+        positions: Range<usize>,
+        seen: &[Seen],
     ) -> [f32; QUERIES] {
         let scale = 1.0 / (self.shape.head_dim as f32).sqrt();
         let mut sums = [1f32; QUERIES];
         simd::vectorised(
             #[inline(always)]
             || {
-                for ((row, position), sum) in scores.chunks_exact_mut(columns).zip(queries.clone()).zip(&mut sums) {
+                for ((row, position), sum) in scores.chunks_exact_mut(columns).zip(positions).zip(&mut sums) {
                     // Whole rows, whose lengths are whole vectors, beat exact ones with a tail.
-                    let (first, end) = (self.first_key(position) - first_key, position + 1 - first_key);
-                    row[..first].fill(f32::NEG_INFINITY);
-                    row[end..].fill(f32::NEG_INFINITY);
+                    let first = self.first_key(position);
+                    seen.iter().for_each(|part| part.fill_unseen(row, first, position, f32::NEG_INFINITY));
                     let largest = simd::max(row);
                     for score in row.iter_mut() {
                         *score = simd::exp((*score - largest) * scale);
                     }
-                    row[..first].fill(0.0);
-                    row[end..].fill(0.0);
+                    seen.iter().for_each(|part| part.fill_unseen(row, first, position, 0.0));
                     *sum = simd::sum_by(row, |weight| weight) as f32;
                 }
             },

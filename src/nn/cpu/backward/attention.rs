@@ -10,7 +10,7 @@ use crate::nn::{
     AttentionShape,
     cpu::{
         Accumulate, CausalAttention,
-        attention::QUERIES,
+        attention::{QUERIES, Seen},
         simd::{self, Left, Rows, SmallProduct, WIDTH},
     },
 };
@@ -53,6 +53,9 @@ pub fn causal_attention(
     let AttentionShape { heads, kv_heads, head_dim, .. } = op.shape;
     let (queries, keys, tokens) = (heads * head_dim, kv_heads * head_dim, op.batch.tokens());
     let stride = queries + 2 * keys;
+    if op.batch.shares() {
+        candle_core::bail!("attention has no gradient where sequences share a stem")
+    }
     if qkv.len() != tokens * stride || out.len() != tokens * queries || d_out.len() != out.len() {
         candle_core::bail!("attention gradients do not fit ({} and {} elements, {tokens} tokens)", qkv.len(), out.len())
     }
@@ -96,6 +99,7 @@ fn gather(row: &mut [f32], gradients: &[AttentionGradients], shape: AttentionSha
 struct Pair<'a> {
     op: &'a CausalAttention<'a>,
     operands: Operands<'a>,
+    sequence: usize,
     span: Range<usize>,
     kv_head: usize,
     /// Columns of a padded head.
@@ -135,7 +139,7 @@ impl<'a> Pair<'a> {
             }
             keys[t * wide..][..head_dim].copy_from_slice(key);
         }
-        Self { op, operands, span, kv_head, wide, long, keys_t, values_t, keys }
+        Self { op, operands, sequence, span, kv_head, wide, long, keys_t, values_t, keys }
     }
 
     fn run(&self) -> AttentionGradients {
@@ -177,7 +181,8 @@ impl<'a> Pair<'a> {
         let values_t = Rows { data: &self.values_t[first_key..], stride: self.long };
         let wide = (rows, head_dim, columns);
         small(Left::Plain(q), keys_t, &mut tile.weights, columns, wide, Accumulate::Set);
-        let sums = self.op.softmax(&mut tile.weights[..rows * columns], columns, &queries, first_key);
+        let keys = [Seen::own(self.sequence, first_key..queries.end)];
+        let sums = self.op.softmax(&mut tile.weights[..rows * columns], columns, queries, &keys);
         small(Left::Plain(d_out), values_t, &mut tile.d_scores, columns, wide, Accumulate::Set);
         self.d_scores(head, token, rows, columns, &sums, tile);
         let (weights, d_scores) =

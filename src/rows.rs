@@ -3,6 +3,8 @@
 //! Metrics make them, tables write them, charts draw them; they are plain data and know none of the three.
 //! Layers are 0-based, as in `model.layers.N`; the paper's ℓ is `layer + 1`.
 
+use std::{fmt, sync::Arc};
+
 use serde::Serialize;
 
 /// One block of one model: how much it writes into the residual stream. See [`crate::metrics::variance`].
@@ -97,7 +99,7 @@ impl Part {
 }
 
 /// What a removal is judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PruneMetric {
     /// Mean next-token negative log-likelihood, nats per token.
     Nll,
@@ -107,34 +109,106 @@ pub enum PruneMetric {
     Kl,
     /// Share of positions where pruned and full model rank the same token first.
     Top1Agreement,
-    /// Share of questions of the built-in corpus that are answered right.
-    Composition {
-        /// Those that need this number of facts (1 to 6); all of them if absent.
-        steps: Option<usize>,
-    },
+    /// How well a task is done.
+    Task(TaskMetric),
 }
 
-impl PruneMetric {
+/// A measure of a task, over all of its items or those of a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskMetric {
+    /// What is measured.
+    pub measure: Measure,
+    /// Name of the task.
+    pub task: Arc<str>,
+    /// Subject or group of subjects; all items if absent.
+    pub group: Option<Arc<str>>,
+}
+
+/// What is measured of a task. See [`crate::metrics::answers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measure {
+    /// Share of items that are answered right.
+    Accuracy,
+    /// The same with log-likelihoods divided by the options' characters.
+    AccuracyNorm,
+    /// The same with log-likelihoods divided by the options' bytes.
+    AccuracyBytes,
+    /// Mean over subjects of the accuracy.
+    AccuracyMacro,
+    /// exp of the mean negative log-likelihood of continuations.
+    Perplexity,
+    /// exp of the negative log-likelihood per word.
+    WordPerplexity,
+    /// exp of the negative log-likelihood per byte.
+    BytePerplexity,
+    /// Negative log₂-likelihood per byte.
+    BitsPerByte,
+    /// exp of the negative log-likelihood per token.
+    TokenPerplexity,
+}
+
+impl Measure {
     /// The name in tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Nll => "nll",
+            Self::Accuracy => "accuracy",
+            Self::AccuracyNorm => "accuracy_norm",
+            Self::AccuracyBytes => "accuracy_bytes",
+            Self::AccuracyMacro => "accuracy_macro",
             Self::Perplexity => "perplexity",
-            Self::Kl => "kl",
-            Self::Top1Agreement => "top1_agreement",
-            Self::Composition { steps: None } => "accuracy:composition",
-            Self::Composition { steps: Some(1) } => "accuracy:composition:k=1",
-            Self::Composition { steps: Some(2) } => "accuracy:composition:k=2",
-            Self::Composition { steps: Some(3) } => "accuracy:composition:k=3",
-            Self::Composition { steps: Some(4) } => "accuracy:composition:k=4",
-            Self::Composition { steps: Some(5) } => "accuracy:composition:k=5",
-            Self::Composition { steps: Some(_) } => "accuracy:composition:k=6",
+            Self::WordPerplexity => "word_perplexity",
+            Self::BytePerplexity => "byte_perplexity",
+            Self::BitsPerByte => "bits_per_byte",
+            Self::TokenPerplexity => "token_perplexity",
+        }
+    }
+
+    /// Whether more is better: a share of right items.
+    #[must_use]
+    pub const fn is_accuracy(self) -> bool {
+        matches!(self, Self::Accuracy | Self::AccuracyNorm | Self::AccuracyBytes | Self::AccuracyMacro)
+    }
+}
+
+impl fmt::Display for TaskMetric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.measure.name(), self.task)?;
+        self.group.iter().try_for_each(|group| write!(f, ":{group}"))
+    }
+}
+
+impl fmt::Display for PruneMetric {
+    /// The name in tables, such as `nll` or `accuracy:mmlu:stem`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nll => f.write_str("nll"),
+            Self::Perplexity => f.write_str("perplexity"),
+            Self::Kl => f.write_str("kl"),
+            Self::Top1Agreement => f.write_str("top1_agreement"),
+            Self::Task(metric) => metric.fmt(f),
+        }
+    }
+}
+
+impl PruneMetric {
+    /// The measure of a task, if it is one.
+    #[must_use]
+    pub const fn task(&self) -> Option<&TaskMetric> {
+        match self {
+            Self::Task(metric) => Some(metric),
+            _ => None,
         }
     }
 }
 
 impl Serialize for PruneMetric {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Measure {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
@@ -163,8 +237,74 @@ pub struct PruneRow {
     pub ci_low: Option<f64>,
     /// Upper end of the same interval.
     pub ci_high: Option<f64>,
-    /// Number of predicted tokens behind the means.
+    /// Number of predicted tokens behind the means; of a task, number of items.
     pub count: u64,
+    /// McNemar's exact test of the pruned against the full model on the same items; only for shares of right items.
+    pub p_value: Option<f64>,
+    /// The same after Holm's correction over all removals.
+    pub p_adjusted: Option<f64>,
+}
+
+/// One measure of one task, by one model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EvalRow {
+    /// The model as the user named it.
+    pub model: String,
+    /// Name of the task.
+    pub task: String,
+    /// Subject or group of subjects; all items if absent.
+    pub subject: Option<String>,
+    /// What is measured.
+    pub metric: Measure,
+    /// Its value.
+    pub value: f64,
+    /// Lower end of the 95 % bootstrap interval over items; absent for a single item.
+    pub ci_low: Option<f64>,
+    /// Upper end of the same interval.
+    pub ci_high: Option<f64>,
+    /// Number of items.
+    pub count: u64,
+}
+
+/// What is removed: a part of some consecutive blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// First removed block, 0-based.
+    pub first: usize,
+    /// Last removed block, inclusive.
+    pub last: usize,
+    /// What of those blocks.
+    pub part: Part,
+}
+
+/// The log-likelihood of one option of one item.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ItemRow {
+    /// What is removed; nothing from the full model.
+    pub removed: Option<Removed>,
+    /// Name of the task.
+    #[serde(serialize_with = "plain")]
+    pub task: Arc<str>,
+    /// The subject, where the task has subjects.
+    #[serde(serialize_with = "plain_if_any")]
+    pub subject: Option<Arc<str>>,
+    /// 0-based number of the item in its subject.
+    pub item: usize,
+    /// 0-based number of the option; 0 where there are no options.
+    pub option: usize,
+    /// ln p(continuation | context), nats.
+    pub loglikelihood: f64,
+    /// 0-based index of the right option; none where there are no options.
+    pub gold: Option<usize>,
+}
+
+fn plain<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+#[allow(clippy::ref_option, reason = "serde's signature")]
+fn plain_if_any<S: serde::Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().serialize(serializer)
 }
 
 /// One step of a training run.

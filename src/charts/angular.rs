@@ -9,13 +9,12 @@ use std::collections::BTreeMap;
 use super::axis::Axis;
 use super::bands::{Bands, float};
 use super::chart::Chart;
+use super::color_bar::{ASIDE, color_bar};
 use super::frame::{Frame, Grid, Words};
-use super::label;
-use super::legend::{Entry, SMALL, Sample, ring};
-use super::palette::{INK, MISSING};
+use super::legend::{Entry, Sample, ring};
+use super::palette::MISSING;
 use super::scale::Scale;
-use super::shape::{Align, Stroke, Turn, Weight};
-use super::ticks::{multiples, nice_step, thousands};
+use super::ticks::{nice_step, thousands};
 use super::viridis::viridis;
 use crate::rows::{AngularRow, Position};
 
@@ -34,7 +33,7 @@ pub fn draw(rows: &[AngularRow], position: Position, model: &str) -> Chart {
         y: "span (blocks in the window)",
     };
     let top = top(&rows);
-    let mut frame = Frame::new(&words, &[entries(&rows)], axes, Grid::Off, 104.0);
+    let mut frame = Frame::new(&words, &[entries(&rows)], axes, Grid::Off, ASIDE);
     for row in &rows {
         cell(&mut frame, row, top);
     }
@@ -44,7 +43,7 @@ pub fn draw(rows: &[AngularRow], position: Position, model: &str) -> Chart {
             ring(&mut frame.chart.shapes, (x, y), radius);
         }
     }
-    color_bar(&mut frame, top);
+    color_bar(&mut frame, &Scale::exact(0.0, top), viridis, "angular distance (units of π rad)");
     frame.chart
 }
 
@@ -98,28 +97,4 @@ fn cell(frame: &mut Frame, row: &AngularRow, top: f64) {
     let fill = if row.distance.is_finite() { viridis(row.distance / top) } else { MISSING };
     // Viewers that smooth edges let the white through between cells which only touch; the next cell covers the overlap.
     frame.rect((left, upper - 0.5), (right + 0.5, lower), fill);
-}
-
-fn color_bar(frame: &mut Frame, top: f64) {
-    let (left, right) = (frame.right + 22.0, frame.right + 40.0);
-    let (upper, height) = (frame.top, frame.bottom - frame.top);
-    let scale = Scale::exact(0.0, top);
-    for step in multiples(1.0 / 96.0, 0.0, 1.0 - 1.0 / 96.0) {
-        let y = frame.bottom - step * height;
-        let above = (y - height / 96.0 - 0.5).max(upper);
-        frame.rect((left, above), (right, y), viridis(step + 0.5 / 96.0));
-    }
-    let edge = vec![(left, upper), (right, upper), (right, frame.bottom), (left, frame.bottom), (left, upper)];
-    frame.path(edge, Stroke::solid(INK, 1.0));
-    let mut wide = 0.0f64;
-    for tick in scale.ticks(height) {
-        let y = frame.bottom - tick.share * height;
-        frame.path(vec![(right, y), (right + 4.0, y)], Stroke::solid(INK, 1.0));
-        if let Some(text) = tick.label {
-            wide = wide.max(label::width(&text, SMALL, Weight::Regular));
-            frame.text(text, (right + 7.0, y + 0.36 * SMALL), SMALL, Align::Left, Turn::Level);
-        }
-    }
-    let at = ((right + 7.0 + wide + 18.0).min(890.0), frame.top.midpoint(frame.bottom));
-    frame.text("angular distance (units of π rad)".into(), at, 14.0, Align::Center, Turn::Upward);
 }

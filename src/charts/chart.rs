@@ -12,16 +12,15 @@ use super::palette::WHITE;
 use super::shape::Shape;
 use crate::files::{FileError, write_atomically};
 
-/// Width of every chart in px.
+/// Width of charts in px.
 pub const WIDTH: u32 = 900;
-/// Height of every chart in px.
+/// Height of charts in px, but for those with more rows than it has room for.
 pub const HEIGHT: u32 = 560;
 /// Pixels of the PNG per px of the chart, in each direction: sharp on fine screens and in print.
 pub const PNG_SCALE: u32 = 2;
 
 // Backends know whole pixels only. Drawn finer than shown, lines keep their slope and edges are smooth.
 const FINE: u32 = 4;
-const FINE_SIZE: (u32, u32) = (WIDTH * FINE, HEIGHT * FINE);
 
 /// Why a chart could not be made into a file.
 #[derive(Debug, Error)]
@@ -39,17 +38,28 @@ pub enum ChartError {
     File(#[from] FileError),
 }
 
-/// A chart: shapes on a white canvas of [`WIDTH`] × [`HEIGHT`] px.
+/// A chart: shapes on a white canvas of [`WIDTH`] × [`Chart::height`] px.
 #[derive(Clone, Debug)]
 pub struct Chart {
     pub(super) shapes: Vec<Shape>,
+    pub(super) height: u32,
 }
 
 impl Chart {
     /// An empty white canvas.
-    pub(super) fn new() -> Self {
-        let to = (f64::from(WIDTH), f64::from(HEIGHT));
-        Self { shapes: vec![Shape::Rect { from: (0.0, 0.0), to, fill: WHITE }] }
+    pub(super) fn new(height: u32) -> Self {
+        let to = (f64::from(WIDTH), f64::from(height));
+        Self { shapes: vec![Shape::Rect { from: (0.0, 0.0), to, fill: WHITE }], height }
+    }
+
+    /// Its height in px: [`HEIGHT`], or more.
+    #[must_use]
+    pub const fn height(&self) -> u32 {
+        self.height
+    }
+
+    const fn fine_size(&self) -> (u32, u32) {
+        (WIDTH * FINE, self.height * FINE)
     }
 
     /// The SVG document.
@@ -58,9 +68,10 @@ impl Chart {
     /// When the backend fails, which would be a bug.
     pub fn svg(&self) -> Result<String, ChartError> {
         let mut svg = String::new();
-        paint(&self.shapes, &mut SVGBackend::with_string(&mut svg, FINE_SIZE), f64::from(FINE), SVG_ASCENT)
+        paint(&self.shapes, &mut SVGBackend::with_string(&mut svg, self.fine_size()), f64::from(FINE), SVG_ASCENT)
             .map_err(|error| ChartError::Draw { format: "svg", reason: error.to_string() })?;
-        let [fine, shown] = [FINE_SIZE, (WIDTH, HEIGHT)].map(|(w, h)| format!("<svg width=\"{w}\" height=\"{h}\""));
+        let [fine, shown] =
+            [self.fine_size(), (WIDTH, self.height)].map(|(w, h)| format!("<svg width=\"{w}\" height=\"{h}\""));
         Ok(svg.replacen(&fine, &shown, 1))
     }
 
@@ -69,16 +80,17 @@ impl Chart {
     /// # Errors
     /// When the backend or the encoder fails, which would be a bug.
     pub fn png(&self) -> Result<Vec<u8>, ChartError> {
-        let half = super::png::halve(&self.pixels()?, FINE_SIZE.0 as usize);
-        let size = (WIDTH * PNG_SCALE, HEIGHT * PNG_SCALE);
+        let half = super::png::halve(&self.pixels()?, self.fine_size().0 as usize);
+        let size = (WIDTH * PNG_SCALE, self.height * PNG_SCALE);
         super::png::encode(&half, size, PNG_SCALE)
             .map_err(|error| ChartError::Draw { format: "png", reason: error.to_string() })
     }
 
     /// The picture as RGB bytes, [`FINE`] times as large as the chart.
     pub(super) fn pixels(&self) -> Result<Vec<u8>, ChartError> {
-        let mut pixels = vec![255; FINE_SIZE.0 as usize * FINE_SIZE.1 as usize * 3];
-        let mut backend = BitMapBackend::with_buffer(&mut pixels, FINE_SIZE);
+        let size = self.fine_size();
+        let mut pixels = vec![255; size.0 as usize * size.1 as usize * 3];
+        let mut backend = BitMapBackend::with_buffer(&mut pixels, size);
         paint(&self.shapes, &mut backend, f64::from(FINE), 0.0)
             .map_err(|error| ChartError::Draw { format: "png", reason: error.to_string() })?;
         drop(backend);

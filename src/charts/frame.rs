@@ -49,16 +49,27 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Draws everything but the data, leaving `aside` px free to the right of the plot.
-    pub(super) fn new(words: &Words, entries: &[Vec<Entry>], (x, y): (Axis, Axis), grid: Grid, aside: f64) -> Self {
-        let mut chart = Chart::new();
+    pub(super) fn new(words: &Words, entries: &[Vec<Entry>], axes: (Axis, Axis), grid: Grid, aside: f64) -> Self {
+        Self::on(Chart::new(HEIGHT), words, entries, axes, grid, aside)
+    }
+
+    /// The same on an empty canvas of any height.
+    pub(super) fn on(
+        mut chart: Chart,
+        words: &Words,
+        entries: &[Vec<Entry>],
+        (x, y): (Axis, Axis),
+        grid: Grid,
+        aside: f64,
+    ) -> Self {
         let wide = f64::from(WIDTH) - 2.0 * MARGIN;
         chart.text(fitted(words.title, 19.0, Weight::Bold, wide), (MARGIN, 34.0), 19.0, INK, Weight::Bold);
         let subtitle = fitted(words.subtitle, AXIS_TEXT, Weight::Regular, wide);
         chart.text(subtitle, (MARGIN, 56.0), AXIS_TEXT, GREY, Weight::Regular);
         let rows = legend(&mut chart.shapes, entries, MARGIN, f64::from(WIDTH) - MARGIN, 68.0);
-        let (top, bottom) = (68.0 + rows + 12.0, f64::from(HEIGHT) - 60.0);
+        let (top, bottom) = (68.0 + rows + 12.0, f64::from(chart.height) - 60.0);
         let widths = y.ticks(bottom - top, 20.0).into_iter().filter_map(|tick| tick.label);
-        let labels = widths.map(|text| label::width(&text, SMALL, Weight::Regular)).fold(10.0, f64::max);
+        let labels = widths.map(|text| label::width(&text, y.size(), Weight::Regular)).fold(10.0, f64::max);
         let left = MARGIN + AXIS_TEXT + 12.0 + labels + 9.0;
         let right = f64::from(WIDTH) - MARGIN - aside;
         let mut frame = Self { chart, left, right, top, bottom, x, y };
@@ -82,7 +93,7 @@ impl Frame {
     }
 
     fn y_axis(&mut self, name: &str, grid: Grid) {
-        let stroke = Stroke::solid(INK, 1.0);
+        let (stroke, size) = (Stroke::solid(INK, 1.0), self.y.size());
         for tick in self.y.ticks(self.bottom - self.top, 20.0) {
             let y = self.bottom - tick.share * (self.bottom - self.top);
             let long = if tick.label.is_some() { 5.0 } else { 3.0 };
@@ -91,7 +102,7 @@ impl Frame {
             }
             self.path(vec![(self.left - long, y), (self.left, y)], stroke);
             if let Some(text) = tick.label {
-                self.text(text, (self.left - 9.0, y + 0.36 * SMALL), SMALL, Align::Right, Turn::Level);
+                self.text(text, (self.left - 9.0, y + 0.36 * size), size, Align::Right, Turn::Level);
             }
         }
         self.path(vec![(self.left, self.top), (self.left, self.bottom)], stroke);
@@ -159,7 +170,7 @@ impl Chart {
 }
 
 /// The text, without control characters (XML allows none) and with its middle left out if it is too wide.
-fn fitted(text: &str, size: f64, weight: Weight, wide: f64) -> String {
+pub(super) fn fitted(text: &str, size: f64, weight: Weight, wide: f64) -> String {
     let letters: Vec<char> = text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
     let whole: String = letters.iter().collect();
     // No letter that matters is narrower than a fifth of the em.

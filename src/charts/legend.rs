@@ -1,7 +1,7 @@
 //! The legend: a flow of samples and words under the title, so that it never covers data.
 
 use super::label;
-use super::palette::{GREY, INK};
+use super::palette::{GREY, INK, WHITE};
 use super::shape::{Align, Point, Rgb, Shape, Stroke, Text, Turn, Weight};
 
 /// The font size of legends and tick labels, in px.
@@ -21,6 +21,10 @@ pub(super) enum Sample {
         /// The radius of the point.
         radius: f64,
     },
+    /// A point.
+    Dot(Rgb),
+    /// A point with a white middle.
+    Open(Rgb),
     /// A filled box.
     Fill(Rgb),
     /// A bar of uncertainty.
@@ -83,6 +87,7 @@ const fn width(sample: Sample) -> f64 {
     match sample {
         Sample::Line(_) | Sample::Points { .. } => 30.0,
         Sample::Fill(_) => 16.0,
+        Sample::Dot(_) | Sample::Open(_) => 9.0,
         Sample::Whisker | Sample::Ring | Sample::Cross => 9.0,
     }
 }
@@ -97,6 +102,8 @@ fn sample(shapes: &mut Vec<Shape>, sample: Sample, (x, y): Point) {
             shapes.push(line(stroke));
             shapes.push(Shape::Disc { center: middle, radius, fill: stroke.color });
         }
+        Sample::Dot(fill) => shapes.push(Shape::Disc { center: middle, radius: 4.0, fill }),
+        Sample::Open(color) => open(shapes, middle, 4.0, color),
         Sample::Fill(fill) => {
             shapes.push(Shape::Rect { from: (x, y - 6.0), to: (end, y + 6.0), fill });
         }
@@ -120,8 +127,13 @@ pub(super) fn whisker(shapes: &mut Vec<Shape>, x: f64, (top, bottom): (f64, f64)
 
 /// A white disc with a dark edge: seen on every colour.
 pub(super) fn ring(shapes: &mut Vec<Shape>, center: Point, radius: f64) {
-    shapes.push(Shape::Disc { center, radius, fill: INK });
-    shapes.push(Shape::Disc { center, radius: radius * 0.68, fill: super::palette::WHITE });
+    open(shapes, center, radius, INK);
+}
+
+/// The same with an edge of any colour.
+pub(super) fn open(shapes: &mut Vec<Shape>, center: Point, radius: f64, color: Rgb) {
+    shapes.push(Shape::Disc { center, radius, fill: color });
+    shapes.push(Shape::Disc { center, radius: radius * 0.68, fill: WHITE });
 }
 
 /// A cross: here is a layer whose value has no place on the axis.

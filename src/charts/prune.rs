@@ -162,7 +162,7 @@ const fn part_color(part: Part) -> Rgb {
     }
 }
 
-const fn part_name(part: Part) -> &'static str {
+pub(super) const fn part_name(part: Part) -> &'static str {
     match part {
         Part::Block => "block",
         Part::Attention => "attention",

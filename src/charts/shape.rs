@@ -1,4 +1,4 @@
-//! What a chart is made of. Positions and sizes are in px of the 900 × 560 canvas, y pointing down.
+//! What a chart is made of. Positions and sizes are in px of the canvas, y pointing down.
 
 /// A position.
 pub(super) type Point = (f64, f64);
@@ -10,8 +10,13 @@ pub(super) struct Rgb(pub u8, pub u8, pub u8);
 impl Rgb {
     /// This colour, mixed with white: 0 stays, 1 is white.
     pub(super) fn tint(self, white: f64) -> Self {
-        let mix = |channel: u8| super::paint::byte(f64::from(channel) + (255.0 - f64::from(channel)) * white);
-        Self(mix(self.0), mix(self.1), mix(self.2))
+        self.mixed(super::palette::WHITE, white)
+    }
+
+    /// This colour, mixed with another: 0 stays, 1 is the other.
+    pub(super) fn mixed(self, other: Self, share: f64) -> Self {
+        let mix = |a: u8, b: u8| super::paint::byte(f64::from(a) + (f64::from(b) - f64::from(a)) * share);
+        Self(mix(self.0, other.0), mix(self.1, other.1), mix(self.2, other.2))
     }
 }
 

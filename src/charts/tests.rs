@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::*;
-use crate::rows::{AngularRow, Fit, Growth, LayerRow, LogRow, Part, Position, PruneMetric, PruneRow, TelemetryRow};
+use crate::rows::{
+    AngularRow, Fit, Growth, LayerRow, LogRow, Measure, Part, Position, PruneMetric, PruneRow, TaskMetric, TelemetryRow,
+};
 
 fn float(number: usize) -> f64 {
     super::bands::float(number)
@@ -78,6 +80,8 @@ fn removal(first: usize, window: usize, part: Part, delta: f64) -> PruneRow {
         ci_low: Some(delta - 0.08 * delta.abs() - 0.002),
         ci_high: Some(delta + 0.08 * delta.abs() + 0.002),
         count: 130_816,
+        p_value: None,
+        p_adjusted: None,
     }
 }
 
@@ -110,7 +114,9 @@ fn look(png: &[u8]) -> ((u32, u32), usize) {
 
 fn assert_sound(chart: &Chart, words: &[&str]) {
     let svg = chart.svg().unwrap();
-    assert!(svg.starts_with(r#"<svg width="900" height="560" viewBox="0 0 3600 2240""#), "{}", &svg[..80]);
+    let height = chart.height();
+    let head = format!(r#"<svg width="900" height="{height}" viewBox="0 0 3600 {}""#, 4 * height);
+    assert!(svg.starts_with(&head), "{}", &svg[..80]);
     assert!(svg.ends_with("</svg>\n"));
     assert!(svg.contains(r#"font-family="DejaVu Sans, Verdana, Helvetica, Arial, sans-serif""#));
     for bad in ["NaN,", "inf,", "2147483647"] {
@@ -120,7 +126,7 @@ fn assert_sound(chart: &Chart, words: &[&str]) {
         assert!(svg.contains(word), "no {word:?}");
     }
     let (size, colors) = look(&chart.png().unwrap());
-    assert_eq!(size, (WIDTH * PNG_SCALE, HEIGHT * PNG_SCALE));
+    assert_eq!(size, (WIDTH * PNG_SCALE, height * PNG_SCALE));
     assert!(colors > 20, "{colors} colours");
 }
 
@@ -193,26 +199,128 @@ fn only_the_loss_is_drawn_of_several_metrics() {
     assert_eq!(prune::draw(&rows, 0.01, "m").shapes, before);
 }
 
-fn accuracies(count: usize) -> Vec<PruneRow> {
-    let row = |steps: usize, first: usize| {
-        let full = 0.95 - 0.11 * float(steps);
-        let pruned =
-            0.25 + (full - 0.25) * (0.2 + 0.8 * float(first) / float(count)) * (0.9 + 0.1 * noise(first + steps));
-        let metric = PruneMetric::Composition { steps: Some(steps) };
-        let row = removal(first, 1, Part::Block, pruned - full);
-        PruneRow { metric, baseline: full, pruned, count: 100, ..row }
+const GROUPS: [&str; 4] = ["stem", "humanities", "social_sciences", "other"];
+
+/// Accuracies over all items and on each of some groups, worse for the last; early layers matter most.
+fn task_rows(task: &str, groups: &[&str], layers: usize) -> Vec<PruneRow> {
+    let names = std::iter::once(None).chain(groups.iter().map(|name| Some((*name).into())));
+    let row = |(nth, group): (usize, Option<std::sync::Arc<str>>), first: usize| {
+        let full = 0.7 - 0.25 * float(nth) / float(groups.len() + 1);
+        let count = if group.is_some() { 14_042 / groups.len() as u64 } else { 14_042 };
+        let error = 1.0 / (count as f64).sqrt();
+        let noise = (noise(first * 61 + nth) - 0.4) * 1.2 * error;
+        let depth = float(first) / float(layers);
+        let kept = if first == 0 { 0.0 } else { (0.97 - 0.25 * (1.0 - depth).powi(3)).min(1.0) };
+        let delta = (full - 0.25) * (kept - 1.0) + if kept > 0.0 { noise } else { 0.01 };
+        let p_adjusted = if delta.abs() > 1.6 * error { 0.001 } else { 0.6 };
+        let metric = PruneMetric::Task(TaskMetric { measure: Measure::Accuracy, task: task.into(), group });
+        PruneRow {
+            metric,
+            count,
+            baseline: full,
+            pruned: full + delta,
+            ci_low: Some(delta - 0.9 * error),
+            ci_high: Some(delta + 0.9 * error),
+            p_value: Some(p_adjusted / 2.0),
+            p_adjusted: Some(p_adjusted),
+            ..removal(first, 1, Part::Block, delta)
+        }
     };
-    (1..=6).flat_map(|steps| (0..count).map(move |first| row(steps, first))).collect()
+    names.enumerate().flat_map(|named| (0..layers).map(move |first| row(named.clone(), first))).collect()
+}
+
+const STEPS: [&str; 6] = ["k=1", "k=2", "k=3", "k=4", "k=5", "k=6"];
+
+#[test]
+fn few_groups_have_a_line_each_and_any_groups_a_map() {
+    let names = |groups: &[&str]| -> Vec<&str> {
+        task::draw(&task_rows("t", groups, 5), "t", None, "m").into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names(&[]), ["accuracy"]);
+    assert_eq!(names(&STEPS[..1]), ["accuracy", "accuracy-groups"]);
+    assert_eq!(names(&STEPS), ["accuracy", "accuracy-lines", "accuracy-groups"]);
+    assert_eq!(names(&["a", "b", "c", "d", "e", "f", "g"]), ["accuracy", "accuracy-groups"]);
+    assert!(task::draw(&task_rows("t", &STEPS, 5), "another", None, "m").is_empty());
+    assert!(task::draw(&removals(5, 1, &PARTS), "t", None, "m").is_empty());
 }
 
 #[test]
-fn the_accuracy_chart_has_a_line_for_each_number_of_facts_and_the_chance() {
-    let mut rows = accuracies(24);
-    let chart = accuracy::draw(&rows, 0.25, "org/model");
-    let words = ["Accuracy when one block is removed", "600 questions", "k = 1 (full 0.84)", "k = 6", "chance (0.25)"];
+fn a_line_stands_for_a_group_and_says_what_the_full_model_has() {
+    let chart = accuracy::draw_groups(&task_rows("composition", &STEPS, 24), "composition", Some(0.25), "org/model");
+    let words = [
+        "Accuracy on composition by group when one block is removed",
+        "org/model · 14,042 items in 6 groups",
+        "k=1 (full 0.66)",
+        "k=6",
+        "chance (0.25)",
+    ];
+    assert_sound(&chart, &words);
+}
+
+#[test]
+fn the_map_has_all_items_first_and_a_ring_for_what_is_significant() {
+    let rows = task_rows("mmlu", &GROUPS, 24);
+    let chart = groups::draw(&rows, "mmlu", "org/model");
+    let words = [
+        "Change of accuracy on mmlu by group when one block is removed",
+        "org/model · 14,042 items in 4 groups",
+        "all items (0.7)",
+        "social_sciences (0.55)",
+        "Holm-adjusted over the layers of a row, p &lt; 0.05",
+        "removed layer (0-based)",
+        "Δ accuracy",
+    ];
+    assert_sound(&chart, &words);
+    let y = |words: &str| {
+        let is = |shape: &&shape::Shape| matches!(shape, shape::Shape::Text(text) if text.words.starts_with(words));
+        let Some(shape::Shape::Text(text)) = chart.shapes.iter().find(is) else { panic!("no {words}") };
+        text.at.1
+    };
+    assert!(y("all items") < y("stem") && y("stem") < y("other"));
+    let discs = chart.shapes.iter().filter(|shape| matches!(shape, shape::Shape::Disc { .. })).count();
+    let significant = rows.iter().filter(|row| row.p_adjusted.is_some_and(|p| p < 0.05)).count();
+    // A ring is two discs; one more ring stands in the legend.
+    assert_eq!(discs, 2 * (significant + 1));
+}
+
+#[test]
+fn a_map_grows_with_its_groups_up_to_a_hundred() {
+    let height = |count: usize| {
+        let groups: Vec<String> = (0..count).map(|group| format!("subject {group}")).collect();
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        groups::draw(&task_rows("t", &groups, 2), "t", "m").height()
+    };
+    assert_eq!([1, 30].map(height), [HEIGHT; 2]);
+    assert_eq!(height(57), 160 + 58 * 12);
+    assert_eq!([99, 300].map(height), [1360; 2]);
+}
+
+#[test]
+fn the_accuracy_chart_has_the_full_model_the_chance_and_what_is_significant() {
+    let mut rows = task_rows("mmlu", &GROUPS, 24);
+    let chart = accuracy::draw(&rows, "mmlu", Some(0.25), "org/model");
+    let words = [
+        "Accuracy on mmlu when one block is removed",
+        "org/model · 14,042 items · significant: McNemar's test, Holm-adjusted p &lt; 0.05",
+        "significant drop",
+        "not significant",
+        "95 % interval",
+        "full model (0.7)",
+        "chance (0.25)",
+        "removed layer (0-based)",
+        "share of right answers",
+    ];
     assert_sound(&chart, &words);
     rows.extend(removals(24, 1, &PARTS));
-    assert_eq!(accuracy::draw(&rows, 0.25, "org/model").shapes, chart.shapes, "other metrics are not drawn");
+    rows.extend(task_rows("boolq", &[], 24));
+    let mut other = task_rows("mmlu", &GROUPS, 24);
+    for row in &mut other {
+        let PruneMetric::Task(metric) = &mut row.metric else { unreachable!() };
+        metric.measure = Measure::AccuracyMacro;
+    }
+    rows.extend(other);
+    assert_eq!(accuracy::draw(&rows, "mmlu", Some(0.25), "org/model").shapes, chart.shapes, "nothing else is drawn");
+    assert!(!accuracy::draw(&rows, "mmlu", None, "m").svg().unwrap().contains("chance"));
 }
 
 #[test]
@@ -236,7 +344,13 @@ fn hopeless_numbers_still_give_a_chart() {
                 (row.delta, row.ci_high) = (value(row.first), Some(value(row.first + 1)));
             }
             let bars = prune::draw(&removed, a, "m");
-            for chart in [chart, heat, bars] {
+            let mut judged = task_rows("t", &["g", "h"], count);
+            for row in &mut judged {
+                (row.pruned, row.delta, row.baseline) = (value(row.first), value(row.first + 1), a);
+                (row.ci_low, row.p_adjusted) = (Some(value(row.first + 2)), Some(value(row.first)));
+            }
+            let of_task = task::draw(&judged, "t", Some(a), "m").into_iter().map(|(_, chart)| chart);
+            for chart in [chart, heat, bars].into_iter().chain(of_task) {
                 chart.svg().unwrap();
                 if count == 3 {
                     chart.pixels().unwrap();
@@ -261,6 +375,67 @@ fn a_model_name_cannot_break_the_svg() {
     assert!(svg.chars().all(|char| char == '\n' || !char.is_control()));
 }
 
+/// Those of MMLU.
+const SUBJECTS: [&str; 57] = [
+    "abstract_algebra",
+    "anatomy",
+    "astronomy",
+    "business_ethics",
+    "clinical_knowledge",
+    "college_biology",
+    "college_chemistry",
+    "college_computer_science",
+    "college_mathematics",
+    "college_medicine",
+    "college_physics",
+    "computer_security",
+    "conceptual_physics",
+    "econometrics",
+    "electrical_engineering",
+    "elementary_mathematics",
+    "formal_logic",
+    "global_facts",
+    "high_school_biology",
+    "high_school_chemistry",
+    "high_school_computer_science",
+    "high_school_european_history",
+    "high_school_geography",
+    "high_school_government_and_politics",
+    "high_school_macroeconomics",
+    "high_school_mathematics",
+    "high_school_microeconomics",
+    "high_school_physics",
+    "high_school_psychology",
+    "high_school_statistics",
+    "high_school_us_history",
+    "high_school_world_history",
+    "human_aging",
+    "human_sexuality",
+    "international_law",
+    "jurisprudence",
+    "logical_fallacies",
+    "machine_learning",
+    "management",
+    "marketing",
+    "medical_genetics",
+    "miscellaneous",
+    "moral_disputes",
+    "moral_scenarios",
+    "nutrition",
+    "philosophy",
+    "prehistory",
+    "professional_accounting",
+    "professional_law",
+    "professional_medicine",
+    "professional_psychology",
+    "public_relations",
+    "security_studies",
+    "sociology",
+    "us_foreign_policy",
+    "virology",
+    "world_religions",
+];
+
 #[test]
 #[ignore = "writes pictures to look at into the folder $DEPTHSCOPE_PICTURES"]
 fn pictures_to_look_at() {
@@ -274,7 +449,18 @@ fn pictures_to_look_at() {
         write(&angular::draw(&angles(count), Position::Last, model), &format!("angular-{count}"));
         write(&prune::draw(&removals(count, 1, &PARTS[..1]), 0.01, model), &format!("prune-{count}"));
         write(&prune::draw(&removals(count, 1, &PARTS), 0.01, model), &format!("parts-{count}"));
-        write(&accuracy::draw(&accuracies(count), 0.25, model), &format!("accuracy-{count}"));
+        for (name, chart) in task::draw(&task_rows("mmlu", &GROUPS, count), "mmlu", Some(0.25), model) {
+            write(&chart, &format!("{name}-{count}"));
+        }
+    }
+    let write_task = |task: &str, groups: &[&str], layers: usize| {
+        for (name, chart) in task::draw(&task_rows(task, groups, layers), task, Some(0.25), "Qwen/Qwen2.5-7B") {
+            write(&chart, &format!("{task}-{}-{layers}-{name}", groups.len()));
+        }
+    };
+    write_task("composition", &STEPS, 24);
+    for layers in [4, 32, 100] {
+        write_task("mmlu", &SUBJECTS, layers);
     }
     let mut broken = growing(12);
     (broken[3].output_variance, broken[7].output_variance, broken[8].attention_variance) = (0.0, f64::NAN, 0.0);

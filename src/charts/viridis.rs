@@ -1,6 +1,5 @@
 //! The viridis colour map of Smith and van der Walt (2015, CC0): perceptually uniform, monotone in lightness.
 
-use super::paint::byte;
 use super::shape::Rgb;
 
 /// The map at 0, 1/16, …, 1. Straight lines between them stay within 3/255 of the original.
@@ -29,8 +28,7 @@ pub(super) fn viridis(share: f64) -> Rgb {
     let mut left = share.clamp(0.0, 1.0) * 16.0;
     let mut color = STOPS[0];
     for pair in STOPS.windows(2) {
-        let mix = |a: u8, b: u8| byte(f64::from(a) + (f64::from(b) - f64::from(a)) * left.min(1.0));
-        color = Rgb(mix(pair[0].0, pair[1].0), mix(pair[0].1, pair[1].1), mix(pair[0].2, pair[1].2));
+        color = pair[0].mixed(pair[1], left.min(1.0));
         if left <= 1.0 {
             break;
         }

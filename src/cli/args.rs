@@ -5,13 +5,19 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use super::{compare::CompareArgs, study::StudyArgs, tasks::TasksVerb, train::TrainArgs};
+pub use super::{
+    compare::CompareArgs,
+    eval::EvalArgs,
+    study::StudyArgs,
+    tasks::{TaskArgs, TasksVerb},
+    train::TrainArgs,
+};
 use crate::{
     corpus::Packing,
     plan::{
-        DEFAULT_MODEL, DEFAULT_QUESTIONS, DEFAULT_SAMPLES, DEFAULT_SEED, DEFAULT_SEQ_LEN, DEFAULT_TEXT_FIELD,
-        DEFAULT_TOLERANCE, DEFAULT_TRAINED_VOCAB, DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, DeviceChoice,
-        DtypeChoice, Input, MemorySize, PrunePlan, TextSource,
+        DEFAULT_MODEL, DEFAULT_SAMPLES, DEFAULT_SEED, DEFAULT_SEQ_LEN, DEFAULT_TEXT_FIELD, DEFAULT_TOLERANCE,
+        DEFAULT_TRAINED_VOCAB, DEFAULT_VERIFY_LENGTH, DEFAULT_VERIFY_TOLERANCE, DeviceChoice, DtypeChoice, Input,
+        MemorySize, PrunePlan, TextSource,
     },
     rows::Part,
 };
@@ -30,6 +36,7 @@ Layers are 0-based, as in `model.layers.N`.
 Examples:
   depthscope scan
   depthscope prune --model meta-llama/Llama-3.2-1B --out llama
+  depthscope prune --model meta-llama/Llama-3.2-1B --task mmlu --shots 5
   depthscope scan --model ./checkpoint --text corpus.jsonl.zst --samples 64 --format json
 
 Exit codes: 0 done, 1 a requested check failed, 2 error, 130 interrupted.";
@@ -40,6 +47,8 @@ pub enum Verb {
     Scan(Box<MeasureArgs>),
     /// Measure what removing each block (or branch, or window) costs
     Prune(Box<MeasureArgs>),
+    /// Put tasks to the whole model
+    Eval(Box<EvalArgs>),
     /// Measure the angular distance between the residual stream at every two depths
     Angular(Box<MeasureArgs>),
     /// Measure variance and relative size of what each block adds
@@ -98,9 +107,9 @@ pub struct RunArgs {
     /// Memory to use, such as `4GiB`; a larger model is read block by block [default: most of what is free]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<MemorySize>,
-    /// Seed of the built-in corpus and of the bootstrap
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED)]
-    pub seed: u64,
+    /// Seed of the built-in corpus and of the bootstrap [default: 0], and of examples drawn before questions [default: 1234]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Print nothing but errors (and the document of `--format json`)
     #[arg(long, short)]
     pub quiet: bool,
@@ -228,30 +237,23 @@ pub struct PruneArgs {
     /// Remove every window of N consecutive blocks
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
     pub window: usize,
-    /// Relative increase of the NLL below which a layer counts as ineffective
+    /// Relative increase of the NLL below which a layer counts as ineffective; difference of a task's accuracy that counts as none
     #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_TOLERANCE, value_parser = share)]
     pub tolerance: f64,
-    /// Ask multiple-choice questions too: `composition` asks those of the built-in corpus, by number of facts needed
-    #[arg(long, value_enum, value_name = "TASK")]
-    pub task: Option<Task>,
-    /// Questions for each number of facts, 1 to 6
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_QUESTIONS, value_parser = positive, requires = "task")]
-    pub limit: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Task {
-    /// Questions of the built-in corpus
-    Composition,
+    /// Ask questions too, of every removal: names of `depthscope tasks`, or task files, separated by commas
+    #[arg(long, value_name = "TASKS", value_delimiter = ',')]
+    pub task: Vec<String>,
+    #[command(flatten)]
+    pub source: TaskArgs,
 }
 
 impl PruneArgs {
-    pub fn plan(&self) -> PrunePlan {
+    pub fn plan(&self, seed: Option<u64>) -> PrunePlan {
         let mut parts = self.parts.clone();
         parts.sort_unstable();
         parts.dedup();
-        let questions = self.task.map(|Task::Composition| self.limit);
-        PrunePlan { parts, window: self.window, tolerance: self.tolerance, questions }
+        let tasks = self.source.plans(&self.task, seed);
+        PrunePlan { parts, window: self.window, tolerance: self.tolerance, tasks, items: self.source.items }
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     charts,
-    plan::{ComparePlan, Comparison, DEFAULT_TOLERANCE, compare as carry_out, held_out_of},
+    plan::{ComparePlan, Comparison, DEFAULT_SEED, DEFAULT_TOLERANCE, compare as carry_out, held_out_of},
     tables,
 };
 
@@ -63,7 +63,7 @@ fn plan(args: &CompareArgs) -> ComparePlan {
         device: args.run.device,
         dtype: args.run.dtype,
         memory: args.run.memory,
-        seed: args.run.seed,
+        seed: args.run.seed.unwrap_or(DEFAULT_SEED),
     }
 }
 

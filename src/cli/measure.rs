@@ -10,7 +10,7 @@ use super::{
     progress::Bars,
     summary,
 };
-use crate::plan::{Host, Measures, Plan, run as carry_out};
+use crate::plan::{DEFAULT_SEED, Host, Measures, Plan, run as carry_out};
 
 /// What of the one pass is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ fn plan(args: &MeasureArgs, which: Which) -> Plan {
     let measures = Measures {
         variance: matches!(which, Which::Scan | Which::Variance),
         angular: matches!(which, Which::Scan | Which::Angular),
-        prune: matches!(which, Which::Scan | Which::Prune).then(|| args.prune.plan()),
+        prune: matches!(which, Which::Scan | Which::Prune).then(|| args.prune.plan(args.run.seed)),
     };
     Plan {
         model: args.model.clone(),
@@ -66,6 +66,6 @@ fn plan(args: &MeasureArgs, which: Which) -> Plan {
         device: args.run.device,
         dtype: args.run.dtype,
         memory: args.run.memory,
-        seed: args.run.seed,
+        seed: args.run.seed.unwrap_or(DEFAULT_SEED),
     }
 }

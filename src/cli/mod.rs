@@ -3,6 +3,7 @@
 mod args;
 mod compare;
 mod completions;
+mod eval;
 mod interrupt;
 mod measure;
 mod output;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Scan(args) => measure::run(&args, measure::Which::Scan),
         Verb::Prune(args) => measure::run(&args, measure::Which::Prune),
+        Verb::Eval(args) => eval::run(&args),
         Verb::Angular(args) => measure::run(&args, measure::Which::Angular),
         Verb::Variance(args) => measure::run(&args, measure::Which::Variance),
         Verb::Compare(args) => compare::run(&args),

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 
-use crate::{charts, corpus::task::OPTIONS, files::write_atomically, plan::Run, rows::Position, tables};
+use crate::{charts, files::write_atomically, plan::Run, rows::Position, tables};
 
 /// Writes to stdout. Unlike `print!`, a closed pipe is an error and not a panic.
 pub fn print(text: &str) -> Result<()> {
@@ -113,8 +113,14 @@ pub fn stage(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
     if let (Some(rows), Some(plan)) = (&findings.prune, &run.manifest.plan.measures.prune) {
         written.extend(tables::write(&tables::prune(rows)?, &tables, "prune")?);
         written.extend(charts::prune::draw(rows, plan.tolerance, model).write(&charts, "prune")?);
-        if plan.questions.is_some() {
-            written.extend(charts::accuracy::draw(rows, 1.0 / OPTIONS as f64, model).write(&charts, "accuracy")?);
+        for task in &findings.tasks {
+            for (name, chart) in charts::task::draw(rows, &task.task, task.chance, model) {
+                let name = if findings.tasks.len() == 1 { name.to_owned() } else { format!("{name}-{}", task.task) };
+                written.extend(chart.write(&charts, &name)?);
+            }
+        }
+        if let Some(items) = &findings.items {
+            written.extend(tables::write(&tables::items(model, items)?, &tables, "items")?);
         }
     }
     // Last, so that a manifest stands for all the rest.

@@ -3,6 +3,7 @@
 pub mod comparison;
 mod findings;
 mod layer_table;
+pub mod tasks;
 
 use std::path::PathBuf;
 
@@ -17,16 +18,16 @@ pub fn render(run: &Run, written: Option<&[PathBuf]>, paper: &Paper) -> String {
     let mut text = String::new();
     header(&mut text, &run.manifest);
     layer_table::write(&mut text, run, paper);
-    for paragraph in [
+    let findings = &run.findings;
+    let tolerance = run.manifest.plan.measures.prune.as_ref().map_or(0.0, |plan| plan.tolerance);
+    let asked = |task| tasks::removals(task, findings.prune.as_deref().unwrap_or_default(), tolerance);
+    let paragraphs = [
         run.findings.growth.as_ref().map(findings::growth),
         run.findings.cuts.as_deref().map(findings::cheapest),
         run.findings.verdict.as_ref().map(|verdict| findings::verdict(verdict, run)),
-        run.findings.prune.as_deref().and_then(findings::composition),
-        Some(files(written)),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    ];
+    let asked = findings.tasks.iter().map(asked);
+    for paragraph in paragraphs.into_iter().flatten().chain(asked).chain([files(written)]) {
         text.push('\n');
         text.push_str(&wrapped(&paragraph));
     }

@@ -35,6 +35,9 @@ pub struct ShowArgs {
     pub n: usize,
     #[command(flatten)]
     pub source: TaskArgs,
+    /// Seed of examples drawn at random [default: 1234, as in lm-evaluation-harness] and of generated questions [default: 0]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// `table` prints texts as they are, `json` one document with all of them
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -56,19 +59,24 @@ pub struct TaskArgs {
     /// Only these subjects, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub subjects: Vec<String>,
-    /// Only the first N documents of each subject
+    /// Only the first N documents of each subject [default: all; 25 of the built-in task]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub limit: Option<usize>,
     /// Examples before each question
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub shots: usize,
-    /// Seed of examples drawn at random [default: 1234, as in lm-evaluation-harness] and of generated questions [default: 0]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    /// Keep the log-likelihood of every option of every item, in the table `items`
+    #[arg(long)]
+    pub items: bool,
 }
 
 impl TaskArgs {
-    pub fn plan(&self, task: &str) -> TaskPlan {
+    /// `seed` is that of examples that are drawn and of generated questions.
+    pub fn plans(&self, tasks: &[String], seed: Option<u64>) -> Vec<TaskPlan> {
+        tasks.iter().map(|task| self.plan(task, seed)).collect()
+    }
+
+    fn plan(&self, task: &str, seed: Option<u64>) -> TaskPlan {
         TaskPlan {
             task: task.to_owned(),
             data: self.data.clone(),
@@ -76,7 +84,7 @@ impl TaskArgs {
             subjects: self.subjects.clone(),
             limit: self.limit,
             shots: self.shots,
-            seed: self.seed,
+            seed,
         }
     }
 }
@@ -110,7 +118,7 @@ fn show(args: &ShowArgs) -> Result<u8> {
     interrupt::watch();
     let bars = Bars::new(args.quiet);
     let mut warnings = Vec::new();
-    let task = load_task(&args.source.plan(&args.task), &bars, &mut warnings);
+    let task = load_task(&args.source.plan(&args.task, args.seed), &bars, &mut warnings);
     bars.clear();
     let mut task = task?;
     if !args.quiet {

@@ -23,7 +23,7 @@ pub mod tokens;
 
 pub use error::CorpusError;
 pub use files::SUPPORTED;
-pub use sequences::Sequences;
+pub use sequences::{Sequences, hash};
 pub use text::{Documents, documents};
 pub use token_store::{TokenStore, content_hash, hash_of};
 pub use tokenise::{Cut, Packing, tokenise};

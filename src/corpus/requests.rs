@@ -43,7 +43,9 @@ pub enum RequestError {
         reason: String,
     },
     /// Nothing is scored.
-    #[error("continuation has no token of its own ({at}); give it text that the tokenizer does not swallow, or leave the item out")]
+    #[error(
+        "continuation has no token of its own ({at}); give it text that the tokenizer does not swallow, or leave the item out"
+    )]
     EmptyContinuation {
         /// Which request.
         at: String,
@@ -55,7 +57,9 @@ pub enum RequestError {
         at: String,
     },
     /// More is scored than the model can see.
-    #[error("continuation is longer than the model's context ({at}: {tokens} tokens > {context}); use a model with a longer context")]
+    #[error(
+        "continuation is longer than the model's context ({at}: {tokens} tokens > {context}); use a model with a longer context"
+    )]
     TooLong {
         /// Which request.
         at: String,
@@ -121,7 +125,9 @@ impl Reader {
         let one = |(option, request): (usize, &Request)| {
             let at = || at(task, document, option);
             if task.kind == Kind::Text {
-                let tokens = self.encode(&request.continuation).map_err(|reason| RequestError::Tokenizer { at: at(), reason })?;
+                let tokens = self
+                    .encode(&request.continuation)
+                    .map_err(|reason| RequestError::Tokenizer { at: at(), reason })?;
                 return self.windows(&tokens).ok_or_else(|| RequestError::EmptyContext { at: at() });
             }
             let pair = self.pair(request, &mut known).map_err(|reason| RequestError::Tokenizer { at: at(), reason })?;
@@ -129,7 +135,9 @@ impl Reader {
             match continuation.len() {
                 0 => Err(RequestError::EmptyContinuation { at: at() }),
                 _ if context.is_empty() => Err(RequestError::EmptyContext { at: at() }),
-                tokens if tokens > self.context => Err(RequestError::TooLong { at: at(), tokens, context: self.context }),
+                tokens if tokens > self.context => {
+                    Err(RequestError::TooLong { at: at(), tokens, context: self.context })
+                }
                 _ => Ok(self.cut(pair)),
             }
         };
@@ -138,7 +146,8 @@ impl Reader {
 
     /// With special tokens, unless the text begins with one already.
     fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        let begun = self.prefix.as_ref().is_some_and(|(_, written)| !written.is_empty() && text.starts_with(written.as_str()));
+        let begun =
+            self.prefix.as_ref().is_some_and(|(_, written)| !written.is_empty() && text.starts_with(written.as_str()));
         self.encoder.whole(text, !begun)
     }
 
@@ -226,7 +235,8 @@ impl Begin<'_> {
             let id = &self.model[key];
             id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok())
         };
-        let named = self.tokenizer.and_then(|config| written(config, "bos_token").or_else(|| written(config, "eos_token")));
+        let named =
+            self.tokenizer.and_then(|config| written(config, "bos_token").or_else(|| written(config, "eos_token")));
         named.or(added).or_else(|| number("bos_token_id")).or_else(|| number("eos_token_id"))
     }
 }
@@ -266,7 +276,10 @@ mod tests {
     #[test]
     fn blanks_at_the_end_of_a_context_are_scored_with_the_continuation() {
         let (tokenizer, reader) = reader(100);
-        let asked = task(Kind::Choice, &[("Anna is in the", " hall"), ("Anna is in the ", "hall"), ("Anna is in the \n", "hall")]);
+        let asked = task(
+            Kind::Choice,
+            &[("Anna is in the", " hall"), ("Anna is in the ", "hall"), ("Anna is in the \n", "hall")],
+        );
         let requests = reader.requests(&asked).unwrap();
         assert_eq!(scored(&tokenizer, &requests), [" hall", " hall", " \nhall"]);
         assert_eq!(requests.sequences[0], requests.sequences[1]);
@@ -291,7 +304,10 @@ mod tests {
         let (_, reader) = reader(6);
         let error = |requests: &[(&str, &str)]| reader.requests(&task(Kind::Choice, requests)).unwrap_err().to_string();
         let empty = error(&[("Anna", " is"), ("Anna", "")]);
-        assert!(empty.contains("no token of its own") && empty.contains("task t, subject s, item 7, option 1"), "{empty}");
+        assert!(
+            empty.contains("no token of its own") && empty.contains("task t, subject s, item 7, option 1"),
+            "{empty}"
+        );
         let long = error(&[("Anna", " is in the hall. Ben is in the barn.")]);
         assert!(long.contains("longer than the model's context") && long.contains("> 6"), "{long}");
     }

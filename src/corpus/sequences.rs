@@ -41,7 +41,7 @@ impl Sequences {
 }
 
 /// SHA-256 over every sequence's length (u64) and ids (u32), little-endian.
-pub(super) fn hash(ids: &[Vec<u32>]) -> String {
+pub fn hash(ids: &[Vec<u32>]) -> String {
     let mut state = Sha256::new();
     for sequence in ids {
         // The length belongs in: [[1], [2]] and [[1, 2]] are different data.

@@ -2,11 +2,13 @@
 
 pub mod accuracy;
 pub mod angular;
+pub mod answers;
 pub mod bootstrap;
 pub mod difference;
 pub mod growth;
 pub mod paired;
 pub mod prune;
+pub mod task_rows;
 pub mod variance;
 mod verdict;
 

@@ -52,6 +52,8 @@ impl Removal {
             ci_low: interval.map(|interval| interval.0),
             ci_high: interval.map(|interval| interval.1),
             count,
+            p_value: None,
+            p_adjusted: None,
         }
     }
 }
@@ -81,7 +83,7 @@ pub fn rows(model: &str, removals: &[Removal], scores: &NextTokenScores, seed: u
         .flat_map(|(removal, pruned)| {
             let terms: Vec<Terms> =
                 scores.full.iter().zip(pruned).filter(|(full, _)| predicts(full)).map(terms).collect();
-            METRICS.map(|metric| row(model, removal, metric, &terms, &bootstrap))
+            METRICS.map(|metric| row(model, removal, metric.clone(), &terms, &bootstrap))
         })
         .collect()
 }
@@ -95,23 +97,23 @@ fn terms((full, pruned): (&SequenceScore, &SequenceScore)) -> Terms {
 
 fn row(model: &str, removal: &Removal, metric: PruneMetric, terms: &[Terms], bootstrap: &Bootstrap) -> PruneRow {
     let total = terms.iter().fold([0.0; 5], |sums: Terms, terms| std::array::from_fn(|i| sums[i] + terms[i]));
-    let (baseline, pruned) = values(metric, total);
+    let (baseline, pruned) = values(&metric, total);
     let interval = bootstrap.interval(terms, |sums| {
-        let (baseline, pruned) = values(metric, sums);
+        let (baseline, pruned) = values(&metric, sums);
         pruned - baseline
     });
     removal.row(model, metric, (baseline, pruned), interval, total[4] as u64)
 }
 
 /// (baseline, pruned).
-fn values(metric: PruneMetric, [full_nll, pruned_nll, kl, agreement, tokens]: Terms) -> (f64, f64) {
+fn values(metric: &PruneMetric, [full_nll, pruned_nll, kl, agreement, tokens]: Terms) -> (f64, f64) {
     match metric {
         PruneMetric::Nll => (full_nll / tokens, pruned_nll / tokens),
         PruneMetric::Perplexity => ((full_nll / tokens).exp(), (pruned_nll / tokens).exp()),
         PruneMetric::Kl => (0.0, kl / tokens),
         PruneMetric::Top1Agreement => (1.0, agreement / tokens),
-        // Not a sum over tokens: see [`super::accuracy`].
-        PruneMetric::Composition { .. } => (f64::NAN, f64::NAN),
+        // Not a sum over tokens: see [`super::task_rows`].
+        PruneMetric::Task(_) => (f64::NAN, f64::NAN),
     }
 }
 

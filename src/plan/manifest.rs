@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use sha2::{Digest, Sha256};
 
-use super::{Plan, Warning, peak_resident};
+use super::{Plan, Warning, ask::Prepared, peak_resident};
 use crate::{
-    corpus::Sequences,
+    corpus::{Sequences, hash},
     model::{DecoderConfig, Residency, parameters},
     nn::clock::Seconds,
     source::{Checkpoint, FileDigest, TensorsError, hex},
@@ -15,17 +15,20 @@ use crate::{
 
 /// `manifest.json`: enough to run it again and to tell whether it would be the same.
 #[derive(Clone, Debug, Serialize)]
-pub struct Manifest {
+pub struct Manifest<P = Plan, I = InputFacts> {
     /// Version of depthscope.
     pub depthscope: &'static str,
     /// Operating system and processor architecture it was built for.
     pub target: String,
     /// What was asked for, with every default filled in.
-    pub plan: Plan,
+    pub plan: P,
     /// The model that was measured.
     pub model: ModelFacts,
-    /// What it read.
-    pub input: InputFacts,
+    /// The text that it read.
+    pub input: I,
+    /// The tasks that it was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskFacts>,
     /// `cpu`, `cuda` or `metal`.
     pub device: &'static str,
     /// What it computed in.
@@ -61,6 +64,10 @@ pub struct ModelFacts {
     pub files: Vec<FileDigest>,
 }
 
+/// No text was read; `null` in a manifest.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct NoText;
+
 /// The input of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct InputFacts {
@@ -72,6 +79,23 @@ pub struct InputFacts {
     pub sequences: usize,
     /// Tokens in them.
     pub tokens: usize,
+}
+
+/// A task of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskFacts {
+    /// Its name.
+    pub name: String,
+    /// The split that was asked.
+    pub split: String,
+    /// Documents.
+    pub documents: usize,
+    /// Requests: options, continuations or texts.
+    pub requests: usize,
+    /// Tokens that they have one by one.
+    pub tokens: usize,
+    /// SHA-256 of lengths and token ids.
+    pub sha256: String,
 }
 
 /// The memory of a run, in bytes.
@@ -108,6 +132,20 @@ impl InputFacts {
             documents: sequences.documents,
             sequences: sequences.ids.len(),
             tokens: sequences.tokens(),
+        }
+    }
+}
+
+impl TaskFacts {
+    pub(super) fn of(prepared: &Prepared) -> Self {
+        let Prepared { task, requests } = prepared;
+        Self {
+            name: task.name.clone(),
+            split: task.split.clone(),
+            documents: task.documents.len(),
+            requests: requests.of_request.len(),
+            tokens: requests.sequences.iter().map(Vec::len).sum(),
+            sha256: hash(&requests.sequences),
         }
     }
 }

@@ -2,22 +2,22 @@
 
 use serde::Serialize;
 
-use super::{Host, Plan, PrunePlan};
+use super::{
+    Host, MemorySize, Plan, PrunePlan,
+    ask::{Asking, Prepared},
+};
 use crate::{
-    corpus::{
-        Sequences,
-        task::{OPTIONS, Questions},
-    },
+    corpus::Sequences,
     metrics::{
         Verdict,
-        accuracy::{self, Answer},
         angular::{Angular, cheapest_starts},
         growth,
         prune::{self, Removal},
+        task_rows::{self, TaskFindings},
         variance::Variance,
     },
     model::{Decoder, LayeredModel},
-    rows::{AngularRow, Growth, LayerRow, PruneRow},
+    rows::{AngularRow, Growth, ItemRow, LayerRow, PruneRow},
     walk::{Budget, Ending, MemoryPlan, Observer, Route, SequenceScore, Walk, WalkError, Watch},
 };
 
@@ -36,6 +36,12 @@ pub struct Findings {
     pub prune: Option<Vec<PruneRow>>,
     /// How many layers do next to nothing.
     pub verdict: Option<Verdict>,
+    /// What each task says, in all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskFindings>,
+    /// Table `items`, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<ItemRow>>,
     /// The full model's score on every sequence; empty if nothing was removed, because then nothing is predicted.
     #[serde(skip)]
     pub scores: Vec<SequenceScore>,
@@ -45,8 +51,8 @@ pub(super) fn measure(
     plan: &Plan,
     decoder: &Decoder,
     sequences: &Sequences,
-    questions: Option<&Questions>,
-    memory: MemoryPlan,
+    tasks: &[Prepared],
+    (memory, all_memory): (MemoryPlan, MemorySize),
     host: &Host<'_>,
 ) -> Result<Findings, WalkError> {
     let layers = decoder.shape().layers;
@@ -72,12 +78,9 @@ pub(super) fn measure(
     .run(&mut observers)?;
     let layer_rows = variance.map(|variance| variance.rows(&plan.model));
     let angular_rows = angular.map(|angular| angular.rows(&plan.model));
-    let mut prune = plan.measures.prune.as_ref().map(|_| prune::rows(&plan.model, &removals, &scores, plan.seed));
-    if let (Some(rows), Some(questions)) = (&mut prune, questions) {
-        rows.extend(asked(plan, decoder, questions, &removals, memory, host)?);
-    }
+    let prune = plan.measures.prune.as_ref().map(|_| prune::rows(&plan.model, &removals, &scores, plan.seed));
     let tolerance = plan.measures.prune.as_ref().map_or(0.0, |prune| prune.tolerance);
-    Ok(Findings {
+    let mut findings = Findings {
         growth: layer_rows.as_deref().and_then(growth::fit),
         layers: layer_rows,
         cuts: angular_rows.as_deref().map(|rows| cheapest_starts(rows).into_iter().cloned().collect()),
@@ -85,31 +88,36 @@ pub(super) fn measure(
         scores: if routes.is_empty() { Vec::new() } else { scores.full },
         verdict: prune.as_deref().and_then(|rows| Verdict::new(rows, tolerance)),
         prune,
-    })
+        tasks: Vec::new(),
+        items: None,
+    };
+    let asking =
+        Asking { decoder, memory: all_memory, watch: Watch { interrupted: host.interrupted, progress: host.progress } };
+    asked(plan, &asking, tasks, &removals, &mut findings)?;
+    Ok(findings)
 }
 
-/// Accuracy of every removal on questions, from a walk of its own.
+/// What every task says of every removal.
 fn asked(
     plan: &Plan,
-    decoder: &Decoder,
-    questions: &Questions,
+    asking: &Asking<'_>,
+    tasks: &[Prepared],
     removals: &[Removal],
-    memory: MemoryPlan,
-    host: &Host<'_>,
-) -> Result<Vec<PruneRow>, WalkError> {
-    let routes: Vec<Route> = removals.iter().map(Removal::route).collect();
-    let scores = Walk {
-        model: decoder,
-        sequences: &questions.sequences,
-        removals: &routes,
-        ending: Ending::ScoreNextToken,
-        budget: budget(plan, decoder, memory),
-        watch: Watch { interrupted: host.interrupted, progress: host.progress },
+    findings: &mut Findings,
+) -> Result<(), WalkError> {
+    let Some(PrunePlan { tolerance, items, .. }) = &plan.measures.prune else { return Ok(()) };
+    for prepared in tasks {
+        let (answers, work) = asking.ask(prepared, removals)?;
+        let (task, truncated) = (&prepared.task, prepared.requests.truncated);
+        let rows = task_rows::prune_rows(&plan.model, removals, task, &answers, plan.seed);
+        findings.prune.get_or_insert_default().extend(rows);
+        findings.tasks.push(task_rows::findings(task, truncated, &answers, *tolerance, work));
+        if *items {
+            let rows = task_rows::item_rows(removals, task, &answers);
+            findings.items.get_or_insert_default().extend(rows);
+        }
     }
-    .run(&mut [])?;
-    let answers: Vec<Answer> =
-        questions.items.iter().map(|item| Answer { gold: item.gold, steps: item.steps }).collect();
-    Ok(accuracy::rows(&plan.model, removals, &answers, OPTIONS, &scores, plan.seed))
+    Ok(())
 }
 
 fn budget(plan: &Plan, decoder: &Decoder, memory: MemoryPlan) -> Budget {

@@ -1,7 +1,9 @@
 //! What is going to be done: complete, printable, comparable. Flags become a [`Plan`], and every default is here.
 
+mod ask;
 mod compare;
 mod device;
+mod eval;
 mod fine_tune;
 mod input;
 mod manifest;
@@ -17,6 +19,7 @@ mod warning;
 
 pub use compare::{CompareError, ComparePlan, Comparison, HELD_OUT, compare, held_out_of};
 pub use device::{DeviceChoice, DtypeChoice};
+pub use eval::{EvalPlan, Evaluation, evaluate};
 pub use input::{Input, InputError, TextSource};
 pub use manifest::Manifest;
 pub use measure::Findings;
@@ -62,15 +65,17 @@ pub struct PrunePlan {
     pub parts: Vec<Part>,
     /// How many consecutive blocks.
     pub window: usize,
-    /// Relative increase of the NLL that is tolerated.
+    /// Relative increase of the NLL, and difference of a task's accuracy, that are tolerated.
     pub tolerance: f64,
-    /// Questions of the built-in corpus for each number of facts, if they are asked too.
-    pub questions: Option<usize>,
+    /// Tasks that are asked besides.
+    pub tasks: Vec<TaskPlan>,
+    /// Whether the log-likelihood of every option is kept.
+    pub items: bool,
 }
 
 impl Default for PrunePlan {
     fn default() -> Self {
-        Self { parts: vec![Part::Block], window: 1, tolerance: DEFAULT_TOLERANCE, questions: None }
+        Self { parts: vec![Part::Block], window: 1, tolerance: DEFAULT_TOLERANCE, tasks: vec![], items: false }
     }
 }
 

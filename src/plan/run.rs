@@ -8,12 +8,12 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Findings, InputError, Manifest, MemorySize, Plan, PrunePlan, Warning, device, input,
-    manifest::{InputFacts, MemoryFacts, ModelFacts},
+    Findings, InputError, Manifest, MemorySize, Plan, PrunePlan, TaskLoadError, Warning, ask, device,
+    manifest::{InputFacts, MemoryFacts, ModelFacts, TaskFacts},
     measure::measure,
 };
 use crate::{
-    corpus::{self, Sequences, task::Form},
+    corpus::{self, Sequences, requests::RequestError},
     model::{Decoder, DecoderConfig, ModelError, families},
     nn::clock,
     source::{Checkpoint, SourceError, hub},
@@ -33,6 +33,12 @@ pub enum RunError {
     /// The input.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// A task.
+    #[error(transparent)]
+    Task(#[from] TaskLoadError),
+    /// What a task asks.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// The walk.
     #[error(transparent)]
     Walk(#[from] WalkError),
@@ -94,28 +100,26 @@ pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let config = families::read_config(&checkpoint.config)?;
     let sequences = plan.input.load(&checkpoint, plan.seed, host.downloads, &mut warnings)?;
     check(plan, &config, &sequences, &mut warnings)?;
-    let questions = plan.measures.prune.as_ref().and_then(|prune| prune.questions);
-    let questions = questions.map(|count| input::questions(plan.seed, count, Form::Plain, &checkpoint)).transpose()?;
-    if let Some(questions) = &questions {
-        corpus::check_vocab(&questions.sequences, config.vocab).map_err(InputError::from)?;
-    }
+    let tasks = plan.measures.prune.as_ref().map_or(&[][..], |prune| &prune.tasks);
+    let tasks = ask::prepare(tasks, &checkpoint, &config, host.downloads, &mut warnings)?;
     let (begun, started, clock_before) = (SystemTime::now(), Instant::now(), clock::seconds());
     let device = plan.device.open()?;
     let dtype = plan.dtype.resolve(&device, &checkpoint.tensors);
-    let budget = plan.memory.unwrap_or_else(|| MemorySize::free(&device)).0;
-    let memory = MemoryPlan::new(&config, dtype.size_in_bytes() as u64, budget);
+    let budget = plan.memory.unwrap_or_else(|| MemorySize::free(&device));
+    let memory = MemoryPlan::new(&config, dtype.size_in_bytes() as u64, budget.0);
     let model = ModelFacts::of(&checkpoint, &config).map_err(ModelError::from)?;
     let decoder = Decoder::open(config, checkpoint.tensors, device, dtype, memory.residency)?;
-    let findings = measure(plan, &decoder, &sequences, questions.as_ref(), memory, host)?;
+    let findings = measure(plan, &decoder, &sequences, &tasks, (memory, budget), host)?;
     let manifest = Manifest {
         depthscope: env!("CARGO_PKG_VERSION"),
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         plan: plan.clone(),
         model,
         input: InputFacts::of(&sequences),
+        tasks: tasks.iter().map(TaskFacts::of).collect(),
         device: device::name(decoder.device()),
         dtype: dtype.as_str(),
-        memory: MemoryFacts::of(memory, budget),
+        memory: MemoryFacts::of(memory, budget.0),
         started_unix: begun.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         wall_seconds: started.elapsed().as_secs_f64(),
         seconds: clock::seconds().since(clock_before),

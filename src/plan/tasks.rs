@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::{DEFAULT_QUESTIONS, DEFAULT_SEED, Warning, input::HELD_OUT_SEED};
 use crate::{
     corpus::tasks::{self, Found, Row, Selection, Task, TaskError, TaskFile},
@@ -12,7 +14,7 @@ use crate::{
 pub const DEFAULT_SHOTS_SEED: u64 = 1234;
 
 /// A task and what of it is asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TaskPlan {
     /// Name or file.
     pub task: String,

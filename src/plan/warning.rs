@@ -54,6 +54,21 @@ pub enum Warning {
         /// Tokens that one may have.
         seq_len: usize,
     },
+    /// Contexts that do not fit.
+    #[error(
+        "task {task}: contexts are longer than the model's ({requests} of {of} requests, {context} tokens) and lose their left ends, \
+         examples first; use fewer --shots"
+    )]
+    CutContexts {
+        /// The task.
+        task: String,
+        /// Requests that lost something.
+        requests: usize,
+        /// Of how many.
+        of: usize,
+        /// Positions of the model.
+        context: usize,
+    },
     /// The Hub could not be asked whether a branch has moved.
     #[error("Hub did not answer ({repo}); the cached revision is used, which may be older")]
     HubUnanswered {

@@ -17,6 +17,21 @@ pub(super) fn indices(name: &'static str, values: impl Iterator<Item = usize>) -
     Ok(Series::new(name.into(), values).into())
 }
 
+/// A `UInt32` column in which what is absent is null.
+pub(super) fn optional_indices(
+    name: &'static str,
+    values: impl Iterator<Item = Option<usize>>,
+) -> Result<Column, TableError> {
+    let index = |value| u32::try_from(value).map_err(|_| TableError::Index { column: name, value });
+    let values: Vec<Option<u32>> = values.map(|value| value.map(index).transpose()).collect::<Result<_, _>>()?;
+    Ok(Series::new(name.into(), values).into())
+}
+
+/// A `String` column in which what is absent is null.
+pub(super) fn optional_names<'a>(name: &'static str, values: impl Iterator<Item = Option<&'a str>>) -> Column {
+    Series::new(name.into(), values.collect::<Vec<_>>()).into()
+}
+
 /// A `UInt64` column of counts.
 pub(super) fn counts(name: &'static str, values: impl Iterator<Item = u64>) -> Column {
     Series::new(name.into(), values.collect::<Vec<_>>()).into()

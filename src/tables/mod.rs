@@ -9,6 +9,7 @@ pub mod compare;
 pub mod layers;
 pub mod prune;
 pub mod study;
+pub mod tasks;
 pub mod training;
 pub mod write;
 
@@ -17,6 +18,7 @@ pub use compare::{pairs, runs};
 pub use layers::layers;
 pub use prune::prune;
 pub use study::{fine_tuning, study, tuning};
+pub use tasks::{eval, items};
 pub use training::{log, read_log, read_telemetry, telemetry};
 pub use write::write;
 

@@ -87,6 +87,7 @@ fn remedy(dtype: DType) -> &'static str {
 }
 
 /// What a walk is told from outside and tells to outside.
+#[derive(Clone, Copy)]
 pub struct Watch<'a> {
     /// Set by a signal handler: the walk stops before the next block.
     pub interrupted: &'a AtomicBool,

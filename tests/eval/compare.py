@@ -9,6 +9,7 @@ Numbers of parts left out are passed over: the harness has the full model only.
 import argparse
 import collections
 import json
+import math
 import pathlib
 import sys
 
@@ -20,6 +21,10 @@ ABSOLUTE, RELATIVE = 1e-3, 1e-6
 METRIC = 1e-3
 WHOLE = (None, "", "all", "total")
 ACCURACIES = ("acc", "acc_norm")
+COLUMNS = [
+    "task", "items", "only one side", "options", "largest difference", "too far", "other pick", "other gold", "harness / ours",
+    "identical metrics", "too far",
+]
 
 
 def table(path):
@@ -81,13 +86,15 @@ def compare_options(task, theirs, own):
     # With another limit either has items that the other has not; half an item is a fault.
     items = {key[:3] for key in shared}
     halves = sum(key[:3] in items for key in set(theirs) ^ set(own) if key[0] == task)
-    gaps = {key: abs(theirs[key]["loglikelihood"] - own[key]["loglikelihood"]) for key in shared}
+    gaps = [abs(theirs[key]["loglikelihood"] - own[key]["loglikelihood"]) for key in shared]
+    # NaN is no largest number.
+    largest = max((math.inf if math.isnan(gap) else gap for gap in gaps), default=0)
     far = sum(is_far(theirs[key]["loglikelihood"], own[key]["loglikelihood"]) for key in shared)
     golds = sum(theirs[key]["gold"] != own[key]["gold"] for key in shared)
     picked = [picks({key: side[key] for key in shared}) for side in (theirs, own)]
     other = sum(picked[0][place] != picked[1][place] for place in picked[0])
     absent = len({key[:3] for key in theirs if key[0] == task} ^ {key[:3] for key in own if key[0] == task})
-    row = [len(items), absent, len(shared), f"{max(gaps.values(), default=0):.2e}", far, other, golds]
+    row = [len(items), absent, len(shared), f"{largest:.2e}", far, other, golds]
     return row, bool(far or halves or golds or not shared)
 
 
@@ -109,8 +116,8 @@ def main():
     their_options, their_metrics = reference(options.reference, options.shots)
     own_options, own_metrics = ours(options.ours)
     tasks = list(collections.OrderedDict.fromkeys(key[0] for key in own_options))
-    print("| task | items | only one side | options | largest difference | too far | other pick | other gold | harness / ours | identical metrics | too far |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|")
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|---|" + "--:|" * (len(COLUMNS) - 1))
     wrong = not tasks
     for task in tasks:
         row, options_wrong = compare_options(task, their_options, own_options)

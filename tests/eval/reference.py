@@ -22,6 +22,7 @@ import pyarrow
 import pyarrow.parquet
 import tokenizers
 import torch
+import transformers
 from lm_eval.api.metrics import aggregate_subtask_metrics
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
@@ -59,20 +60,20 @@ def with_tokenizer_config(folder, scratch):
     return scratch
 
 
-def check_tokenizer(model, folder):
-    """transformers may build a tokenizer of its own from a model's type; the numbers would then be those of another text."""
-    own = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+def open_tokenizer(usable):
+    """As tokenizer.json says. Left to itself, transformers makes Qwen's own rules of what it is given for a Qwen."""
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(usable)
+    own = tokenizers.Tokenizer.from_file(str(usable / "tokenizer.json"))
     for probe in PROBES:
-        if model.tokenizer.encode(probe) != own.encode(probe).ids:
+        if tokenizer.encode(probe) != own.encode(probe).ids:
             raise SystemExit(f"transformers does not encode {probe!r} as tokenizer.json does")
+    return tokenizer
 
 
 def open_model(folder, batch_size=1):
     with tempfile.TemporaryDirectory() as scratch:
         usable = with_tokenizer_config(folder, pathlib.Path(scratch))
-        model = HFLM(pretrained=str(usable), dtype="float32", device="cpu", batch_size=batch_size)
-    check_tokenizer(model, folder)
-    return model
+        return HFLM(pretrained=str(usable), tokenizer=open_tokenizer(usable), dtype="float32", device="cpu", batch_size=batch_size)
 
 
 def gold(task, document):

@@ -66,29 +66,3 @@ pub fn verdict(verdict: &Verdict, run: &Run) -> String {
     };
     statement + &rest + reading
 }
-
-/// How well questions are answered, and what removals do to that.
-pub fn composition(rows: &[PruneRow]) -> Option<String> {
-    let of = |steps| rows.iter().filter(move |row| row.metric == PruneMetric::Composition { steps });
-    let all = of(None).next()?;
-    let by_steps = (1..=MAX_STEPS).filter_map(|k| Some(format!("{:.2} (k = {k})", of(Some(k)).next()?.baseline)));
-    let by_steps: Vec<String> = by_steps.collect();
-    let worst = of(None).min_by(|a, b| a.delta.total_cmp(&b.delta))?;
-    let removals = of(None).count();
-    let real = of(None).filter(|row| row.ci_high.is_some_and(|high| high < 0.0)).count();
-    let layers = if worst.first == worst.last {
-        format!("layer {}", worst.first)
-    } else {
-        format!("layers {}–{}", worst.first, worst.last)
-    };
-    Some(format!(
-        "Composition questions answered right: {:.2} of {} (chance {:.2}); by number of facts needed: {}. {real} of {removals} \
-         removals lower this beyond doubt (95 % interval); the dearest is {} of {layers}: {:+.2}.",
-        all.baseline,
-        all.count,
-        1.0 / OPTIONS as f64,
-        by_steps.join(", "),
-        worst.part.name().replace('_', "-"),
-        worst.delta,
-    ))
-}

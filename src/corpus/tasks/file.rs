@@ -111,8 +111,10 @@ pub enum Kind {
 pub enum Metric {
     /// Share of documents whose most likely option is the right one; for `continuation`, whose continuation is the most likely token by token.
     Acc,
-    /// The same with log-likelihoods divided by the options' length.
+    /// The same with log-likelihoods divided by the options' length in characters, as the harness has it.
     AccNorm,
+    /// The same with log-likelihoods divided by the options' length in bytes.
+    AccBytes,
     /// exp of the mean negative log-likelihood of continuations.
     Perplexity,
     /// exp of the negative log-likelihood per word.
@@ -145,6 +147,7 @@ impl Metric {
         match self {
             Self::Acc => "acc",
             Self::AccNorm => "acc_norm",
+            Self::AccBytes => "acc_bytes",
             Self::Perplexity => "perplexity",
             Self::WordPerplexity => "word_perplexity",
             Self::BytePerplexity => "byte_perplexity",

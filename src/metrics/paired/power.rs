@@ -30,7 +30,7 @@ pub fn smallest_significant_drop(items: u64, family: usize) -> Option<f64> {
 /// A drop of d makes a share d of the items discordant by itself, so ψ counts as d where it is smaller: for ψ → 0 the drop goes to that of
 /// items which all turn wrong, about (z₁ + z₂)² / n. Absent if even losing every item would be found less often.
 ///
-/// The normal law is an approximation: the exact test finds such a drop with 75 to 82 % where ψ is more than twice d, and with up to 95 % in
+/// The normal law is an approximation: the exact test finds such a drop with 75 to 80 % where ψ is more than twice d, and with up to 95 % in
 /// a large family where nearly all discordant items turn wrong (enumerated for 50 to 3000 items and families of 1 to 80).
 #[must_use]
 pub fn smallest_likely_drop(items: u64, share: f64, family: usize) -> Option<f64> {

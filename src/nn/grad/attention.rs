@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{by_autograd, on_host};
+use super::{composed, on_host};
 use crate::nn::{
     AttentionShape, Ragged, RopeTables,
     clock::{Work, timed},
@@ -17,26 +17,24 @@ use crate::nn::{
 /// # Errors
 /// Shapes that do not fit, or an error of the device.
 pub fn attention(qkv: Tensor, shape: AttentionShape, rope: &RopeTables, batch: &Ragged) -> Result<(Tensor, Tensor)> {
-    let rotated = if on_host(&qkv) {
-        let turned = (shape.heads + shape.kv_heads) * shape.head_dim;
-        let (cos, sin) = (HostRows::new(&rope.cos)?, HostRows::new(&rope.sin)?);
-        let angles = cpu::Angles { cos: cos.elements()?, sin: sin.elements()?, half: shape.head_dim / 2 };
-        with_f32_mut(&qkv, |rows| {
-            cpu::rotate_in_place(rows, turned, rows.len() / batch.tokens(), angles, batch);
-            Ok(())
-        })?;
-        qkv
-    } else {
-        rotated(&qkv, shape, rope, batch)?
-    };
-    let mixed = timed(Work::Attention, || mix(&rotated, shape, batch))?;
-    Ok((rotated, mixed))
+    if !on_host(&qkv) {
+        return composed::attention(&qkv, shape, rope, batch);
+    }
+    let turned = (shape.heads + shape.kv_heads) * shape.head_dim;
+    let (cos, sin) = (HostRows::new(&rope.cos)?, HostRows::new(&rope.sin)?);
+    let angles = cpu::Angles { cos: cos.elements()?, sin: sin.elements()?, half: shape.head_dim / 2 };
+    with_f32_mut(&qkv, |rows| {
+        cpu::rotate_in_place(rows, turned, rows.len() / batch.tokens(), angles, batch);
+        Ok(())
+    })?;
+    let mixed = timed(Work::Attention, || mix(&qkv, shape, batch))?;
+    Ok((qkv, mixed))
 }
 
 /// The gradient of `qkv` before its rotation, of what [`attention`] gave and the gradient of the mixed values.
 ///
 /// # Errors
-/// Shapes that do not fit, or an error of the device.
+/// Sequences that share a stem, shapes that do not fit, or an error of the device.
 pub fn attention_backward(
     rotated_qkv: &Tensor,
     mixed: &Tensor,
@@ -46,10 +44,7 @@ pub fn attention_backward(
     batch: &Ragged,
 ) -> Result<Tensor> {
     if !on_host(rotated_qkv) {
-        let [d_rotated] = by_autograd([rotated_qkv], d_mixed, |[qkv]| mix(qkv, shape, batch))?;
-        // Rotating by the opposite angles is the transpose of rotating.
-        let back = RopeTables { cos: rope.cos.clone(), sin: rope.sin.neg()? };
-        return rotated(&d_rotated, shape, &back, batch);
+        return composed::attention_backward(rotated_qkv, mixed, d_mixed, shape, rope, batch);
     }
     let (cos, sin) = (HostRows::new(&rope.cos)?, HostRows::new(&rope.sin)?);
     let angles = cpu::Angles { cos: cos.elements()?, sin: sin.elements()?, half: shape.head_dim / 2 };
@@ -63,18 +58,13 @@ pub fn attention_backward(
 }
 
 /// Columns of queries, keys, values.
-fn columns(qkv: &Tensor, shape: AttentionShape) -> Result<[Tensor; 3]> {
+pub(super) fn columns(qkv: &Tensor, shape: AttentionShape) -> Result<[Tensor; 3]> {
     let (queries, keys) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
     Ok([qkv.narrow(1, 0, queries)?, qkv.narrow(1, queries, keys)?, qkv.narrow(1, queries + keys, keys)?])
 }
 
-fn rotated(qkv: &Tensor, shape: AttentionShape, rope: &RopeTables, batch: &Ragged) -> Result<Tensor> {
-    let [q, k, v] = columns(qkv, shape)?;
-    let turn = |x: &Tensor| ops::rotate(&x.contiguous()?, &rope.cos, &rope.sin, batch);
-    Tensor::cat(&[turn(&q)?, turn(&k)?, v], 1)
-}
-
-fn mix(qkv: &Tensor, shape: AttentionShape, batch: &Ragged) -> Result<Tensor> {
+/// The mixed values of a rotated `qkv`.
+pub(super) fn mix(qkv: &Tensor, shape: AttentionShape, batch: &Ragged) -> Result<Tensor> {
     let [q, k, v] = columns(qkv, shape)?;
     ops::causal_attention(&q, &k, &v, shape, batch)
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{by_autograd, on_host};
+use super::{composed, on_host};
 use crate::nn::{
     cpu::backward::{self, Residual},
     host::HostRows,
@@ -17,7 +17,7 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     ops::rms_norm(x, gain, eps)
 }
 
-/// (dx, dγ) for `dy`; `past = (gradient, factor)` is what reaches the stream past the norm, `factor · gradient`, and is added to dx.
+/// (dx, dγ) for `dy`; `past = (gradient, factor)` is what reaches the stream past the norm, `factor · gradient`, and is added to dx. dγ is f32.
 ///
 /// # Errors
 /// Shapes that do not fit, or an error of the device.
@@ -29,9 +29,7 @@ pub fn rms_norm_backward(
     past: Option<(&Tensor, f64)>,
 ) -> Result<(Tensor, Tensor)> {
     if !on_host(x) {
-        let [dx, d_gain] = by_autograd([x, gain], dy, |[x, gain]| ops::rms_norm(x, gain, eps))?;
-        let dx = past.map_or(Ok(dx.clone()), |(gradient, factor)| dx + (gradient * factor)?)?;
-        return Ok((dx, d_gain));
+        return composed::rms_norm_backward(x, gain, dy, eps, past);
     }
     let past_rows = past.map(|(gradient, _)| HostRows::new(gradient)).transpose()?;
     let residual = match (&past_rows, past) {

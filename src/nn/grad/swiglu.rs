@@ -2,11 +2,10 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::{by_autograd, on_host};
+use super::{composed, on_host};
 use crate::nn::{
     cpu::backward,
     host::{with_f32, with_f32_mut},
-    ops,
 };
 
 /// `silu(gate)·up` of `gate_up: [tokens, 2·width]`, the two side by side: `[tokens, width]`.
@@ -16,15 +15,10 @@ use crate::nn::{
 pub fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
     let (tokens, both) = gate_up.dims2()?;
     if !on_host(gate_up) {
-        return composed(gate_up);
+        return composed::swiglu(gate_up);
     }
     let act = with_f32(gate_up, |gate_up| Ok(backward::gate(gate_up, both / 2)))?;
     Tensor::from_vec(act, (tokens, both / 2), gate_up.device())
-}
-
-fn composed(gate_up: &Tensor) -> Result<Tensor> {
-    let width = gate_up.dim(D::Minus1)? / 2;
-    ops::swiglu(&gate_up.narrow(1, 0, width)?, &gate_up.narrow(1, width, width)?)
 }
 
 /// (activation, gradient of `gate_up`). Both operands are used up: on the CPU the results take their memory.
@@ -34,9 +28,7 @@ fn composed(gate_up: &Tensor) -> Result<Tensor> {
 pub fn swiglu_backward(gate_up: Tensor, d_act: Tensor) -> Result<(Tensor, Tensor)> {
     let width = d_act.dim(D::Minus1)?;
     if !on_host(&gate_up) {
-        let act = composed(&gate_up)?;
-        let [d_gate_up] = by_autograd([&gate_up], &d_act, |[gate_up]| composed(gate_up))?;
-        return Ok((act, d_gate_up));
+        return composed::swiglu_backward(&gate_up, &d_act);
     }
     with_f32_mut(&gate_up, |gate_up| {
         with_f32_mut(&d_act, |d_act| {

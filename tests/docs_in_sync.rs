@@ -48,12 +48,15 @@ fn the_readme_lists_the_columns_of_every_table() {
         ci_low: None,
         ci_high: None,
         count: 1,
+        p_value: None,
+        p_adjusted: None,
     }]);
     let log = tables::log(&[]);
     let telemetry = tables::telemetry(&[]);
     let (runs, pairs) = (tables::runs(&[]), tables::pairs(&[]));
+    let (eval, items) = (tables::eval(&[]), tables::items("", &[]));
     let (tuning, study, fine_tuning) = (tables::tuning(&[]), tables::study(&[]), tables::fine_tuning(&[]));
-    for table in [layers, angular, prune, log, telemetry, runs, pairs, tuning, study, fine_tuning] {
+    for table in [layers, angular, prune, log, telemetry, runs, pairs, tuning, study, fine_tuning, eval, items] {
         let columns: Vec<String> = table.unwrap().get_column_names().iter().map(ToString::to_string).collect();
         assert!(readme().contains(&format!("`{}`", columns.join(", "))), "README lists {columns:?}");
     }
@@ -69,7 +72,7 @@ fn the_readme_lists_every_family() {
 
 #[test]
 fn every_flag_in_the_readme_exists() {
-    let help: String = ["scan", "verify", "train", "compare", "study", "tasks show"]
+    let help: String = ["scan", "verify", "train", "compare", "study", "eval", "tasks show"]
         .map(|verb| {
             let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_depthscope"));
             let output = program.args(verb.split(' ')).arg("--help").output().unwrap();

@@ -156,7 +156,7 @@ fn every_removal_costs_what_it_costs_in_transformers() {
                 .position(|r| r.part == row.part && *r.layers.start() == row.first && *r.layers.end() == row.last)
                 .unwrap()];
             let what = format!("{case} {:?} {}..={} {:?}", row.part, row.first, row.last, row.metric);
-            assert_close(&what, row.pruned, expected_row[row.metric.name()].as_f64().unwrap(), CLOSE);
+            assert_close(&what, row.pruned, expected_row[row.metric.to_string()].as_f64().unwrap(), CLOSE);
             assert_eq!(row.count, expected["baseline"]["count"].as_u64().unwrap());
             if row.metric == PruneMetric::Nll {
                 assert_close(&what, row.baseline, expected["baseline"]["nll"].as_f64().unwrap(), CLOSE);

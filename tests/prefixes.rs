@@ -39,15 +39,14 @@ fn model(window: Option<usize>) -> (TempDir, Decoder) {
 /// Questions with options: headers, questions below some of them, options below each, with all kinds of lengths.
 fn forest(rng: &mut Rng) -> (Vec<Vec<u32>>, Vec<usize>) {
     let vocab = Shape::TINY.vocab;
-    let tokens = |rng: &mut Rng, most: usize| -> Vec<u32> {
-        (0..1 + rng.below(most)).map(|_| rng.below(vocab) as u32).collect()
-    };
+    let tokens =
+        |rng: &mut Rng, most: usize| -> Vec<u32> { (0..=rng.below(most)).map(|_| rng.below(vocab) as u32).collect() };
     let (mut sequences, mut firsts) = (Vec::new(), Vec::new());
-    for _ in 0..1 + rng.below(3) {
+    for _ in 0..=rng.below(3) {
         let header = tokens(rng, 60);
-        for _ in 0..1 + rng.below(4) {
+        for _ in 0..=rng.below(4) {
             let question = [header.clone(), tokens(rng, 20)].concat();
-            for _ in 0..1 + rng.below(4) {
+            for _ in 0..=rng.below(4) {
                 let option = tokens(rng, 5);
                 firsts.push(question.len());
                 sequences.push([question.clone(), option].concat());

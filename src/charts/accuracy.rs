@@ -1,8 +1,8 @@
 //! Accuracy on a task when one layer is removed, against that of the full model and that of a blind choice.
 //!
 //! A point is the share of items that the model answers right without the layer. Its whisker is the 95 % paired bootstrap interval of the
-//! difference to the full model, put at the full model's accuracy: where it does not reach the full model's line, the layer matters. The
-//! colours go by McNemar's exact test on the same items, corrected by Holm over all removals, which is the stricter of the two.
+//! difference to the full model, put at the full model's accuracy. Colours go by McNemar's exact test on the same items, corrected by Holm
+//! over all removals; intervals are not corrected, so of many layers some whiskers miss the full model's line by chance.
 //!
 //! Of few groups of items (such as the questions that need 1, 2, … facts) a second chart has a line each: there a mark at the left edge is
 //! the accuracy of the full model, and whiskers are left out; the table has the intervals.
@@ -16,7 +16,6 @@ use super::palette::{BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILION};
 use super::scale::{Bend, Scale};
 use super::shape::{Dash, Rgb, Shape, Stroke};
 use super::task::{Chosen, Group, SIGNIFICANT, is_significant};
-use super::ticks::number;
 use crate::rows::PruneRow;
 
 const COLORS: [Rgb; 6] = [BLUE, VERMILION, GREEN, ORANGE, PURPLE, GREY];
@@ -29,10 +28,8 @@ const RADIUS: f64 = 3.25;
 #[must_use]
 pub fn draw(rows: &[PruneRow], task: &str, chance: Option<f64>, model: &str) -> Chart {
     let chosen = Chosen::new(rows, task);
-    let test = match chosen.is_tested() {
-        true => format!(" · significant: McNemar's test, Holm-adjusted p < {SIGNIFICANT}"),
-        false => String::new(),
-    };
+    let test = format!(" · significant: McNemar's test, Holm-adjusted p < {SIGNIFICANT}");
+    let test = if chosen.is_tested() { &test } else { "" };
     let words = Words {
         title: &format!("Accuracy on {task} {}", chosen.when()),
         subtitle: &format!("{model} · {}{test}", chosen.items()),
@@ -43,7 +40,7 @@ pub fn draw(rows: &[PruneRow], task: &str, chance: Option<f64>, model: &str) -> 
     let ends = chosen.all.iter().flat_map(|row| [Some(row.pruned), interval(row).0, interval(row).1]);
     let scale = Scale::new(Bend::Linear, ends.chain([baseline, chance]).flatten());
     let axes = (Axis::Bands(chosen.layers()), Axis::Scale(scale));
-    let mut frame = Frame::new(&words, &entries(&chosen.all, chance), axes, Grid::Horizontal, 0.0);
+    let mut frame = Frame::new(&words, &[entries(&chosen.all, chance)], axes, Grid::Horizontal, 0.0);
     level(&mut frame, chance, CHANCE);
     level(&mut frame, baseline, FULL);
     for row in &chosen.all {
@@ -66,9 +63,9 @@ pub fn draw_groups(rows: &[PruneRow], task: &str, chance: Option<f64>, model: &s
     let ends = of_groups().flat_map(|row| [row.pruned, row.baseline]).chain(chance);
     let axes = (Axis::Bands(chosen.layers()), Axis::Scale(Scale::new(Bend::Linear, ends)));
     let lines = || chosen.groups.iter().zip(COLORS.into_iter().cycle());
-    let marks = chance.map(|chance| level_entry(CHANCE, "chance", chance)).into_iter().collect();
-    let entries = [lines().map(line_entry).collect(), marks];
-    let mut frame = Frame::new(&words, &entries, axes, Grid::Horizontal, 0.0);
+    let marks = chance.map(|chance| level_entry(CHANCE, "chance", chance, 2));
+    let entries = lines().map(line_entry).chain(marks).collect();
+    let mut frame = Frame::new(&words, &[entries], axes, Grid::Horizontal, 0.0);
     level(&mut frame, chance, CHANCE);
     for (group, color) in lines().collect::<Vec<_>>().into_iter().rev() {
         line(&mut frame, group, color);
@@ -114,23 +111,23 @@ impl Finding {
     }
 }
 
-fn entries(rows: &[&PruneRow], chance: Option<f64>) -> [Vec<Entry>; 1] {
+fn entries(rows: &[&PruneRow], chance: Option<f64>) -> Vec<Entry> {
     let any = |finding: &Finding| rows.iter().any(|row| Finding::of(row) == *finding);
     let findings = [Finding::Drop, Finding::Gain, Finding::Neither, Finding::Untested].into_iter().filter(any);
     let mut entries: Vec<Entry> = findings.map(|finding| Entry::new(finding.sample(), finding.words())).collect();
     if rows.iter().any(|row| interval(row).0.is_some()) {
         entries.push(Entry::new(Sample::Whisker, "95 % interval"));
     }
-    entries.extend(rows.first().map(|row| level_entry(FULL, "full model", row.baseline)));
-    entries.extend(chance.map(|chance| level_entry(CHANCE, "chance", chance)));
+    entries.extend(rows.first().map(|row| level_entry(FULL, "full model", row.baseline, 3)));
+    entries.extend(chance.map(|chance| level_entry(CHANCE, "chance", chance, 3)));
     if rows.iter().any(|row| !row.pruned.is_finite()) {
         entries.push(Entry::new(Sample::Cross, "not finite"));
     }
-    [entries]
+    entries
 }
 
-fn level_entry(stroke: Stroke, name: &str, value: f64) -> Entry {
-    Entry::new(Sample::Line(stroke), format!("{name} ({})", number(value, 3)))
+fn level_entry(stroke: Stroke, name: &str, value: f64, places: usize) -> Entry {
+    Entry::new(Sample::Line(stroke), format!("{name} ({value:.places$})"))
 }
 
 /// A line across the plot.
@@ -166,7 +163,7 @@ fn point(frame: &mut Frame, row: &PruneRow) {
 }
 
 fn line_entry((group, color): (&Group<'_>, Rgb)) -> Entry {
-    let full = group.rows.first().map_or_else(String::new, |row| format!(" (full {})", number(row.baseline, 2)));
+    let full = group.rows.first().map_or_else(String::new, |row| format!(" (full {:.2})", row.baseline));
     let sample = Sample::Points { stroke: Stroke::solid(color, 1.75), radius: RADIUS };
     Entry::new(sample, format!("{}{full}", group.name))
 }

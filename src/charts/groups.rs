@@ -87,7 +87,7 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn label(&self) -> String {
-        let full = self.removals.first().map_or_else(String::new, |row| format!(" ({})", number(row.baseline, 2)));
+        let full = self.removals.first().map_or_else(String::new, |row| format!(" ({:.2})", row.baseline));
         format!("{}{full}", self.name)
     }
 
@@ -119,8 +119,7 @@ impl<'a> Map<'a> {
     fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         if self.tested {
-            let words =
-                format!("significant: McNemar's test, Holm-adjusted over the layers of a row, p < {SIGNIFICANT}");
+            let words = format!("significant: McNemar's test, Holm-adjusted within a row, p < {SIGNIFICANT}");
             entries.push(Entry::new(Sample::Ring, words));
         }
         if self.rows.iter().any(|row| self.removed.iter().any(|&layer| row.value(layer).is_none())) {

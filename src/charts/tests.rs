@@ -264,9 +264,9 @@ fn the_map_has_all_items_first_and_a_ring_for_what_is_significant() {
     let words = [
         "Change of accuracy on mmlu by group when one block is removed",
         "org/model · 14,042 items in 4 groups",
-        "all items (0.7)",
+        "all items (0.70)",
         "social_sciences (0.55)",
-        "Holm-adjusted over the layers of a row, p &lt; 0.05",
+        "Holm-adjusted within a row, p &lt; 0.05",
         "removed layer (0-based)",
         "Δ accuracy",
     ];
@@ -301,12 +301,13 @@ fn the_accuracy_chart_has_the_full_model_the_chance_and_what_is_significant() {
     let chart = accuracy::draw(&rows, "mmlu", Some(0.25), "org/model");
     let words = [
         "Accuracy on mmlu when one block is removed",
-        "org/model · 14,042 items · significant: McNemar's test, Holm-adjusted p &lt; 0.05",
+        "org/model · 14,042 items · significant: McNemar",
+        "Holm-adjusted p &lt; 0.05",
         "significant drop",
         "not significant",
         "95 % interval",
-        "full model (0.7)",
-        "chance (0.25)",
+        "full model (0.700)",
+        "chance (0.250)",
         "removed layer (0-based)",
         "share of right answers",
     ];
@@ -461,6 +462,24 @@ fn pictures_to_look_at() {
     write_task("composition", &STEPS, 24);
     for layers in [4, 32, 100] {
         write_task("mmlu", &SUBJECTS, layers);
+    }
+    let mut gains = task_rows("boolq", &GROUPS[..3], 12);
+    for row in &mut gains {
+        row.delta *= -0.1;
+        row.baseline = 0.27;
+        row.pruned = row.baseline + row.delta;
+        (row.ci_low, row.ci_high) = (Some(row.delta - 0.004), Some(row.delta + 0.004));
+    }
+    for (name, chart) in task::draw(&gains, "boolq", Some(0.25), "near chance, better without layers") {
+        write(&chart, &format!("gains-{name}"));
+    }
+    for row in &mut gains {
+        (row.p_adjusted, row.ci_low) = (None, None);
+        row.pruned = if row.first == 5 { f64::NAN } else { row.pruned };
+        row.delta = if row.first == 5 { f64::NAN } else { row.delta };
+    }
+    for (name, chart) in task::draw(&gains, "boolq", None, "untested, no intervals, a value missing") {
+        write(&chart, &format!("untested-{name}"));
     }
     let mut broken = growing(12);
     (broken[3].output_variance, broken[7].output_variance, broken[8].attention_variance) = (0.0, f64::NAN, 0.0);

@@ -51,22 +51,22 @@ pub struct ShowArgs {
 #[command(next_help_heading = "Task")]
 pub struct TaskArgs {
     /// Folder of rows, DIR/TASK/SPLIT.{jsonl,json,csv,parquet,txt} [default: the task's data set on the Hub]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "task")]
     pub data: Option<PathBuf>,
     /// The split that is asked [default: the task's first that is there]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "task")]
     pub split: Option<String>,
     /// Only these subjects, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "task")]
     pub subjects: Vec<String>,
     /// Only the first N documents of each subject [default: all; 25 of the built-in task]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, requires = "task")]
     pub limit: Option<usize>,
     /// Examples before each question
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, requires = "task")]
     pub shots: usize,
     /// Keep the log-likelihood of every option of every item, in the table `items`
-    #[arg(long)]
+    #[arg(long, requires = "task")]
     pub items: bool,
 }
 

@@ -243,6 +243,8 @@ impl Begin<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
@@ -264,7 +266,7 @@ mod tests {
         let requests = requests.iter().map(request).collect();
         let document = Document { subject: Some("s".to_owned()), item: 7, requests, gold: Some(0) };
         let (name, split) = ("t".to_owned(), "test".to_owned());
-        Task { name, kind, metrics: vec![], split, shots: 0, groups: Default::default(), documents: vec![document] }
+        Task { name, kind, metrics: vec![], split, shots: 0, groups: BTreeMap::default(), documents: vec![document] }
     }
 
     /// What is scored, as text.

@@ -41,6 +41,7 @@ impl Sequences {
 }
 
 /// SHA-256 over every sequence's length (u64) and ids (u32), little-endian.
+#[must_use]
 pub fn hash(ids: &[Vec<u32>]) -> String {
     let mut state = Sha256::new();
     for sequence in ids {

@@ -96,6 +96,8 @@ mod tests {
             ci_low: interval.map(|interval| interval.0),
             ci_high: interval.map(|interval| interval.1),
             count: 10,
+            p_value: None,
+            p_adjusted: None,
         };
         let rows = [
             row(0, Some((0.5, 0.9))),

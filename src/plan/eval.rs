@@ -77,7 +77,9 @@ pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError
         let Prepared { task, requests } = prepared;
         eval.extend(task_rows::eval_rows(&plan.model, task, &answers.full, plan.seed));
         findings.push(task_rows::findings(task, requests.truncated, &answers, 0.0, work));
-        items.iter_mut().for_each(|items| items.extend(task_rows::item_rows(&[], task, &answers)));
+        if let Some(items) = &mut items {
+            items.extend(task_rows::item_rows(&[], task, &answers));
+        }
     }
     let manifest = Manifest {
         depthscope: env!("CARGO_PKG_VERSION"),

@@ -97,6 +97,8 @@ mod tests {
             ci_low: ends.map(|e| e.0),
             ci_high: ends.map(|e| e.1),
             count: 7,
+            p_value: None,
+            p_adjusted: None,
         }
     }
 
@@ -148,9 +150,9 @@ mod tests {
         let [parquet, csv] = write(&table, folder.path(), "prune").unwrap();
         assert_eq!(
             std::fs::read_to_string(csv).unwrap(),
-            "model,first,last,part,metric,baseline,pruned,delta,ci_low,ci_high,count\n\
-             m,0,1,feed_forward,top1_agreement,2.0,2.5,0.5,,,7\n\
-             m,3,4,feed_forward,top1_agreement,2.0,2.5,0.5,-0.25,0.75,7\n"
+            "model,first,last,part,metric,baseline,pruned,delta,ci_low,ci_high,count,p_value,p_adjusted\n\
+             m,0,1,feed_forward,top1_agreement,2.0,2.5,0.5,,,7,,\n\
+             m,3,4,feed_forward,top1_agreement,2.0,2.5,0.5,-0.25,0.75,7,,\n"
         );
         let read = read_parquet(&parquet);
         assert_eq!(read.column("ci_low").unwrap().null_count(), 1);
@@ -164,7 +166,7 @@ mod tests {
         row.delta = f64::NAN;
         let [parquet, csv] = write(&prune(&[row]).unwrap(), folder.path(), "prune").unwrap();
         let text = std::fs::read_to_string(csv).unwrap();
-        assert!(text.ends_with("2.5,NaN,-inf,inf,7\n"), "{text}");
+        assert!(text.ends_with("2.5,NaN,-inf,inf,7,,\n"), "{text}");
         let read = read_parquet(&parquet);
         assert!(read.column("delta").unwrap().f64().unwrap().get(0).unwrap().is_nan());
     }

@@ -98,6 +98,6 @@ fn questions_are_asked_of_every_removal_and_chance_is_a_quarter() {
         assert_eq!(rows(&format!("accuracy:composition:k={k}")), layers);
     }
     let summary = desk.run(prune).succeeded().stdout;
-    assert!(summary.contains("chance 0.25") && summary.contains("(k = 6)"), "{summary}");
+    assert!(summary.contains("chance 0.25") && summary.contains("k=6 "), "{summary}");
     desk.run("prune --limit 3").failed_with(&["--task"]);
 }

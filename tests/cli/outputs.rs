@@ -8,7 +8,7 @@ use super::{
 const LAYERS: &str = "model,layer,input_variance,output_variance,attention_variance,feed_forward_variance,output_rms,\
                       attention_ratio,feed_forward_ratio,block_influence,tokens";
 const ANGULAR: &str = "model,start,span,position,distance,stderr,count";
-const PRUNE: &str = "model,first,last,part,metric,baseline,pruned,delta,ci_low,ci_high,count";
+const PRUNE: &str = "model,first,last,part,metric,baseline,pruned,delta,ci_low,ci_high,count,p_value,p_adjusted";
 
 #[test]
 fn a_scan_writes_three_tables_three_charts_and_a_manifest() {

@@ -20,6 +20,8 @@ ABSOLUTE, RELATIVE = 1e-3, 1e-6
 # Of a perplexity, relative to it; of an accuracy as it is.
 METRIC = 1e-3
 WHOLE = (None, "", "all", "total")
+# Names of the harness, by ours.
+HARNESS = {"accuracy": "acc", "accuracy_norm": "acc_norm"}
 ACCURACIES = ("acc", "acc_norm")
 COLUMNS = [
     "task", "items", "only one side", "options", "largest difference", "too far", "other pick", "other gold", "harness / ours",
@@ -42,7 +44,8 @@ def by_option(found):
 
 def by_metric(found):
     subject = lambda row: None if row["subject"] in (*WHOLE, row["task"]) else row["subject"]
-    return {(row["task"], subject(row), row["metric"]): row["value"] for row in found}
+    name = lambda row: HARNESS.get(row["metric"], row["metric"])
+    return {(row["task"], subject(row), name(row)): row["value"] for row in found}
 
 
 def ours(folders):

@@ -2,10 +2,9 @@
 
 use super::short;
 use crate::{
-    corpus::{builtin::MAX_STEPS, task::OPTIONS},
     metrics::Verdict,
     plan::Run,
-    rows::{AngularRow, Growth, PruneMetric, PruneRow},
+    rows::{AngularRow, Growth},
 };
 
 pub fn growth(Growth { exponential, power }: &Growth) -> String {

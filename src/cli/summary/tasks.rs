@@ -172,17 +172,13 @@ fn delta(row: &PruneRow) -> String {
 fn list<'a>(rows: impl Iterator<Item = &'a PruneRow>) -> String {
     let mut parts: Vec<(Part, Vec<(usize, usize)>)> = Vec::new();
     for row in rows {
-        let windows = match parts.last_mut() {
-            Some((part, windows)) if *part == row.part => windows,
-            _ => {
-                parts.push((row.part, Vec::new()));
-                &mut parts.last_mut().expect("it was just put there").1
-            }
-        };
-        match windows.last_mut() {
-            // Single layers one after the other read as a range.
-            Some((_, last)) if row.first == row.last && *last + 1 == row.first => *last = row.last,
-            _ => windows.push((row.first, row.last)),
+        match parts.last_mut() {
+            Some((part, windows)) if *part == row.part => match windows.last_mut() {
+                // Single layers one after the other read as a range.
+                Some((_, last)) if row.first == row.last && *last + 1 == row.first => *last = row.last,
+                _ => windows.push((row.first, row.last)),
+            },
+            _ => parts.push((row.part, vec![(row.first, row.last)])),
         }
     }
     let window =

@@ -225,12 +225,16 @@ impl CausalAttention<'_> {
                 for ((row, position), sum) in scores.chunks_exact_mut(columns).zip(positions).zip(&mut sums) {
                     // Whole rows, whose lengths are whole vectors, beat exact ones with a tail.
                     let first = self.first_key(position);
-                    seen.iter().for_each(|part| part.fill_unseen(row, first, position, f32::NEG_INFINITY));
+                    for part in seen {
+                        part.fill_unseen(row, first, position, f32::NEG_INFINITY);
+                    }
                     let largest = simd::max(row);
                     for score in row.iter_mut() {
                         *score = simd::exp((*score - largest) * scale);
                     }
-                    seen.iter().for_each(|part| part.fill_unseen(row, first, position, 0.0));
+                    for part in seen {
+                        part.fill_unseen(row, first, position, 0.0);
+                    }
                     *sum = simd::sum_by(row, |weight| weight) as f32;
                 }
             },

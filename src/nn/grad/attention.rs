@@ -44,7 +44,7 @@ pub fn attention_backward(
     batch: &Ragged,
 ) -> Result<Tensor> {
     if !on_host(rotated_qkv) {
-        return composed::attention_backward(rotated_qkv, mixed, d_mixed, shape, rope, batch);
+        return composed::attention_backward(rotated_qkv, d_mixed, shape, rope, batch);
     }
     let (cos, sin) = (HostRows::new(&rope.cos)?, HostRows::new(&rope.sin)?);
     let angles = cpu::Angles { cos: cos.elements()?, sin: sin.elements()?, half: shape.head_dim / 2 };

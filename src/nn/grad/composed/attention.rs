@@ -1,6 +1,8 @@
 //! Rotary causal softmax attention. The backward pass computes the attention weights again from the rotated `qkv`, as the kernel
 //! does (Dao et al., arXiv 2205.14135), here all of a group of sequences at once.
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::padded::{Padded, groups};
@@ -30,14 +32,12 @@ pub fn attention(qkv: &Tensor, shape: AttentionShape, rope: &RopeTables, batch: 
 /// Sequences that share a stem, shapes that do not fit, or an error of the device.
 pub fn attention_backward(
     rotated_qkv: &Tensor,
-    mixed: &Tensor,
     d_mixed: &Tensor,
     shape: AttentionShape,
     rope: &RopeTables,
     batch: &Ragged,
 ) -> Result<Tensor> {
-    let d_rotated =
-        timed(Work::Attention, || rotated_gradient(rotated_qkv, mixed, d_mixed, shape, batch, SCORE_BYTES))?;
+    let d_rotated = timed(Work::Attention, || rotated_gradient(rotated_qkv, d_mixed, shape, batch, SCORE_BYTES))?;
     // Rotating by the opposite angles is the transpose of rotating.
     let back = RopeTables { cos: rope.cos.clone(), sin: rope.sin.neg()? };
     rotate(&d_rotated, shape, &back, batch)
@@ -49,17 +49,17 @@ fn rotate(qkv: &Tensor, shape: AttentionShape, rope: &RopeTables, batch: &Ragged
     Tensor::cat(&[turn(&q)?, turn(&k)?, v], 1)
 }
 
-/// Gradient of attention with respect to the rotated `[q | k | v]`, with O the mixed values and M the causal mask (0 or −∞):
+/// Gradient of attention with respect to the rotated `[q | k | v]`, with M the causal mask (0 or −∞) and O the mixed values:
 ///
-/// `P = softmax(Q·Kᵀ/√d + M)`, `dV = Pᵀ·dO`, `D = Σ_columns dO∘O`, `dS = P∘(dO·Vᵀ − D)/√d`, `dQ = dS·K`, `dK = dSᵀ·Q`; `dK` and `dV`
-/// are sums over the queries of all heads that share a key. `rotated_qkv` and the result: `[tokens, (heads + 2·kv_heads)·head_dim]`,
-/// `mixed`, `d_mixed`: `[tokens, heads·head_dim]`. Products have the operands' type; P, D and dS are f32 between them.
+/// `P = softmax(Q·Kᵀ/√d + M)`, `dV = Pᵀ·dO`, `dP = dO·Vᵀ`, `dS = P∘(dP − Σ_columns P∘dP)/√d`, `dQ = dS·K`, `dK = dSᵀ·Q`; `dK` and
+/// `dV` are sums over the queries of all heads that share a key. `rotated_qkv` and the result:
+/// `[tokens, (heads + 2·kv_heads)·head_dim]`, `d_mixed`: `[tokens, heads·head_dim]`. Products have the operands' type; P, dP and dS
+/// are f32 between them.
 ///
 /// # Errors
 /// Sequences that share a stem, shapes that do not fit, or an error of the device.
 pub fn rotated_gradient(
     rotated_qkv: &Tensor,
-    mixed: &Tensor,
     d_mixed: &Tensor,
     shape: AttentionShape,
     batch: &Ragged,
@@ -72,23 +72,23 @@ pub fn rotated_gradient(
     for group in groups(batch, shape.heads, score_bytes) {
         let padded = Padded::new(batch, group, rotated_qkv.device())?;
         let pad = |x: &Tensor| padded.pad(&x.contiguous()?);
-        let d_qkv = padded_gradient(&pad(rotated_qkv)?, &pad(mixed)?, &pad(d_mixed)?, shape)?;
+        let d_qkv = padded_gradient(&pad(rotated_qkv)?, &pad(d_mixed)?, shape)?;
         parts.push(padded.unpad(&d_qkv)?);
     }
     Tensor::cat(&parts, 0)
 }
 
 /// The same of sequences of one length: `[sequences, length, …]` each.
-fn padded_gradient(qkv: &Tensor, out: &Tensor, d_out: &Tensor, shape: AttentionShape) -> Result<Tensor> {
+fn padded_gradient(qkv: &Tensor, d_out: &Tensor, shape: AttentionShape) -> Result<Tensor> {
     let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
     let (sequences, length, width) = qkv.dims3()?;
     let q = grouped(qkv, 0..heads, shape)?;
     let k = grouped(qkv, heads..heads + kv_heads, shape)?;
     let v = grouped(qkv, heads + kv_heads..heads + 2 * kv_heads, shape)?;
-    let (out, d_out) = (grouped(out, 0..heads, shape)?, grouped(d_out, 0..heads, shape)?);
+    let d_out = grouped(d_out, 0..heads, shape)?;
     let weights = weights(&q, &k, length, shape)?;
     let d_v = weights.to_dtype(v.dtype())?.transpose(1, 2)?.matmul(&d_out)?;
-    let d_scores = d_scores(weights, &v, &out, &d_out)?;
+    let d_scores = d_scores(&weights, &v, &d_out)?;
     let d_scores = (d_scores / (head_dim as f64).sqrt())?.to_dtype(q.dtype())?;
     let (d_q, d_k) = (d_scores.matmul(&k)?, d_scores.transpose(1, 2)?.matmul(&q)?);
     let by_head = |x: &Tensor, heads: usize| x.reshape((sequences, heads, length, head_dim));
@@ -98,7 +98,7 @@ fn padded_gradient(qkv: &Tensor, out: &Tensor, d_out: &Tensor, shape: AttentionS
 
 /// Some heads of `[sequences, length, heads·head_dim]`, those that share a key one under the other:
 /// `[sequences·kv_heads, share·length, head_dim]`. A product with the keys' or values' side then adds up over the group.
-fn grouped(x: &Tensor, heads: std::ops::Range<usize>, shape: AttentionShape) -> Result<Tensor> {
+fn grouped(x: &Tensor, heads: Range<usize>, shape: AttentionShape) -> Result<Tensor> {
     let AttentionShape { kv_heads, head_dim, .. } = shape;
     let (sequences, length, width) = x.dims3()?;
     let x = x.reshape((sequences, length, width / head_dim, head_dim))?.narrow(2, heads.start, heads.len())?;
@@ -115,9 +115,12 @@ fn weights(q: &Tensor, k: &Tensor, length: usize, shape: AttentionShape) -> Resu
 }
 
 /// √d·dS, f32.
-fn d_scores(weights: Tensor, v: &Tensor, out: &Tensor, d_out: &Tensor) -> Result<Tensor> {
-    let along = (d_out.to_dtype(DType::F32)? * out.to_dtype(DType::F32)?)?.sum_keepdim(D::Minus1)?;
+///
+/// The kernel has Σ dO∘O for the equal Σ P∘dP. Not here: O and dP are rounded to bf16 each in its own way, and where a query sees few
+/// keys what should cancel does not. This way every row of dS adds up to zero.
+fn d_scores(weights: &Tensor, v: &Tensor, d_out: &Tensor) -> Result<Tensor> {
     let d_weights = d_out.matmul(&v.transpose(1, 2)?)?.to_dtype(DType::F32)?;
+    let along = (weights * &d_weights)?.sum_keepdim(D::Minus1)?;
     weights * d_weights.broadcast_sub(&along)?
 }
 

@@ -3,7 +3,7 @@
 //! The forward pass keeps, for each branch, the stream before it and what its gradient cannot do without; norms and gates are
 //! computed again on the way back, and what was kept is dropped as soon as it is used.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::network::{BlockIds, BranchIds, Id, Network};
 use crate::nn::{AttentionShape, Ragged, cpu::Accumulate, grad, host::with_f32_mut};
@@ -160,7 +160,8 @@ impl Pass<'_> {
 
     /// δ = β·n: the gradient of n, and Σ over tokens (and dimensions, for a scalar) of dδ·n into β's.
     fn beta_backward(&self, beta: Id, normed: &Tensor, d_delta: &Tensor) -> Result<Tensor> {
-        let products = (normed * d_delta)?.sum(0)?;
+        // In f32: the terms of a scalar's sum cancel, and bf16 would leave nothing of it.
+        let products = (normed.to_dtype(DType::F32)? * d_delta.to_dtype(DType::F32)?)?.sum(0)?;
         let d_beta = if self.weight(beta).elem_count() == 1 { products.sum_keepdim(0)? } else { products };
         grad::add_vector(&self.gradients[beta], &d_beta, self.accumulate)?;
         d_delta.broadcast_mul(self.weight(beta))

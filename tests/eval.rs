@@ -125,6 +125,9 @@ fn a_sweep_keeps_every_option_of_every_removal_and_tests_what_changed() {
     assert!(items.contains("\nembedded:pre,23,23,block,composition,k=6,4,3,-"), "{items}");
     let table = std::fs::read_to_string(desk.path("out/tables/prune.csv")).unwrap();
     assert!(table.lines().next().unwrap().ends_with(",count,p_value,p_adjusted"), "{table}");
+    desk.run(&format!("{prune} --quiet --out plain")).succeeded();
+    let without_items = std::fs::read_to_string(desk.path("plain/tables/prune.csv")).unwrap();
+    assert_eq!(without_items, table, "logits alone choose the same options");
     let tested = |line: &&str| line.contains(",accuracy:composition,") && !line.ends_with(",,");
     assert_eq!(table.lines().filter(tested).count(), 24);
     assert!(desk.path("out/charts/accuracy.svg").exists() && desk.path("out/charts/accuracy-lines.png").exists());

@@ -10,7 +10,9 @@ use depthscope::{
     model::{Decoder, LayeredModel, Residency},
     rng::Rng,
     rows::Part,
-    walk::{Batch, Budget, Ending, NextTokenScores, Observer, Route, SequenceScore, Site, Walk, WalkError, Watch},
+    walk::{
+        Batch, Budget, Ending, NextTokenScores, Observer, Route, Scale, SequenceScore, Site, Walk, WalkError, Watch,
+    },
 };
 use proptest::{prelude::*, sample::select, test_runner::RngSeed};
 use serde_json::json;
@@ -64,9 +66,23 @@ fn scored(
     budget: Budget,
     observers: &mut [&mut dyn Observer],
 ) -> NextTokenScores {
+    scored_on(Scale::LogProbability, model, sequences, firsts, removals, budget, observers)
+}
+
+fn scored_on(
+    scale: Scale,
+    model: &Decoder,
+    sequences: &[Vec<u32>],
+    firsts: &[usize],
+    removals: &[Route],
+    budget: Budget,
+    observers: &mut [&mut dyn Observer],
+) -> NextTokenScores {
     static NEVER: AtomicBool = AtomicBool::new(false);
     let watch = Watch { interrupted: &NEVER, progress: &|_| () };
-    Walk { model, sequences, removals, ending: Ending::ScoreFrom(firsts), budget, watch }.run(observers).unwrap()
+    Walk { model, sequences, removals, ending: Ending::ScoreFrom { firsts, scale }, budget, watch }
+        .run(observers)
+        .unwrap()
 }
 
 /// Whoever observes sees every sequence whole, so nothing is shared.
@@ -146,6 +162,27 @@ fn a_likelihood_is_that_of_the_whole_less_that_of_what_stands_before() {
         for ((shared, all), before) in shared.iter().zip(all).zip(before) {
             assert_eq!(shared.tokens, all.tokens - before.tokens);
             assert!((shared.nll - (all.nll - before.nll)).abs() < 1e-4 * all.nll, "{shared:?}");
+        }
+    }
+}
+
+#[test]
+fn logits_rank_the_tokens_at_one_row_as_likelihoods_do() {
+    let (_folder, model) = model(None);
+    let options = [3u32, 17, 18, 39];
+    let sequences: Vec<Vec<u32>> =
+        (0..5).flat_map(|question| options.map(|option| vec![question, 7, question + 1, option])).collect();
+    let (firsts, routes) = ([3].repeat(20), [Route::without(Part::Block, 1..=1)]);
+    let of = |scale| scored_on(scale, &model, &sequences, &firsts, &routes, roomy(DType::F32), &mut []);
+    let (likelihoods, logits) = (of(Scale::LogProbability), of(Scale::Logit));
+    for (likelihoods, logits) in [(&likelihoods.full, &logits.full), (&likelihoods.removals[0], &logits.removals[0])] {
+        for (likelihoods, logits) in likelihoods.chunks(4).zip(logits.chunks(4)) {
+            let common = likelihoods[0].nll - logits[0].nll;
+            assert!(common > 0.0, "the logarithm of a sum over all forty tokens");
+            for (likelihood, logit) in likelihoods.iter().zip(logits) {
+                assert!((likelihood.nll - logit.nll - common).abs() < 1e-5);
+                assert_eq!((likelihood.tokens, logit.tokens), (1, 1));
+            }
         }
     }
 }

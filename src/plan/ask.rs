@@ -1,17 +1,19 @@
 //! Tasks put to a model: read and cut into tokens before any weight is loaded, then answered on every route in one walk.
 
+use std::ops::Range;
+
 use super::{MemorySize, RunError, TaskPlan, Warning, load_task};
 use crate::{
     corpus::{
         self,
         requests::{Begin, Reader, Requests},
-        tasks::Task,
+        tasks::{Kind, Metric, Task},
     },
     metrics::{answers::likelihoods, prune::Removal, task_rows::Answers},
     model::{Decoder, DecoderConfig},
     plan::InputError,
     source::{Checkpoint, hub},
-    walk::{Budget, Ending, MemoryPlan, Route, Walk, WalkError, Watch, Work},
+    walk::{Budget, Ending, MemoryPlan, Route, Scale, Walk, WalkError, Watch, Work},
 };
 
 /// A task and its requests as tokens.
@@ -56,6 +58,40 @@ pub fn prepare(
     tasks.into_iter().map(prepared).collect()
 }
 
+/// What of the answers is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Which options are chosen, as far as the metrics go.
+    Answers,
+    /// Every log-likelihood.
+    Likelihoods,
+}
+
+impl Keep {
+    /// `--items` wants the likelihoods themselves.
+    pub const fn of(items: bool) -> Self {
+        if items { Self::Likelihoods } else { Self::Answers }
+    }
+}
+
+impl Prepared {
+    /// Single tokens after the same context are ranked by their logits alone.
+    fn scale(&self, keep: Keep) -> Scale {
+        let Requests { sequences, firsts, of_request, .. } = &self.requests;
+        let single =
+            |option: &Range<usize>| option.len() == 1 && firsts[option.start] + 1 == sequences[option.start].len();
+        let context = |option: &Range<usize>| &sequences[option.start][..firsts[option.start]];
+        let mut options = of_request.iter();
+        let ranked = self.task.kind == Kind::Choice
+            && self.task.metrics.iter().all(|&metric| metric == Metric::Acc)
+            && self.task.documents.iter().all(|document| {
+                let options: Vec<&Range<usize>> = options.by_ref().take(document.requests.len()).collect();
+                options.iter().all(|option| single(option) && context(option) == context(options[0]))
+            });
+        if keep == Keep::Answers && ranked { Scale::Logit } else { Scale::LogProbability }
+    }
+}
+
 /// A model that can be asked.
 pub struct Asking<'a> {
     /// The model.
@@ -67,11 +103,12 @@ pub struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// What the full model and each pruned one answer, and what that took.
+    /// What the full model and each pruned one answer, and what that took. The likelihoods of [`Keep::Answers`] may lack what the options of
+    /// an item have in common.
     ///
     /// # Errors
     /// Whatever ends the walk.
-    pub fn ask(&self, prepared: &Prepared, removals: &[Removal]) -> Result<(Answers, Work), WalkError> {
+    pub fn ask(&self, prepared: &Prepared, removals: &[Removal], keep: Keep) -> Result<(Answers, Work), WalkError> {
         let Requests { sequences, firsts, of_request, .. } = &prepared.requests;
         let element_bytes = self.decoder.dtype().size_in_bytes() as u64;
         let memory = MemoryPlan::for_trees(self.decoder.config(), element_bytes, self.memory.0);
@@ -80,7 +117,7 @@ impl Asking<'_> {
             model: self.decoder,
             sequences,
             removals: &routes,
-            ending: Ending::ScoreFrom(firsts),
+            ending: Ending::ScoreFrom { firsts, scale: prepared.scale(keep) },
             budget: Budget {
                 bytes: memory.stream_bytes,
                 element_bytes,

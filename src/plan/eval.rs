@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     DeviceChoice, DtypeChoice, Host, Manifest, MemorySize, RunError, TaskPlan, Warning,
-    ask::{self, Asking, Prepared},
+    ask::{self, Asking, Keep, Prepared},
     device,
     manifest::{MemoryFacts, ModelFacts, NoText, TaskFacts},
 };
@@ -73,7 +73,7 @@ pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError
     let asking = Asking { decoder: &decoder, memory: budget, watch };
     let (mut eval, mut findings, mut items) = (Vec::new(), Vec::new(), plan.items.then(Vec::new));
     for prepared in &tasks {
-        let (answers, work) = asking.ask(prepared, &[])?;
+        let (answers, work) = asking.ask(prepared, &[], Keep::of(plan.items))?;
         let Prepared { task, requests } = prepared;
         eval.extend(task_rows::eval_rows(&plan.model, task, &answers.full, plan.seed));
         findings.push(task_rows::findings(task, requests.truncated, &answers, 0.0, work));

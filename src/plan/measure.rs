@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     Host, MemorySize, Plan, PrunePlan,
-    ask::{Asking, Prepared},
+    ask::{Asking, Keep, Prepared},
 };
 use crate::{
     corpus::Sequences,
@@ -107,7 +107,7 @@ fn asked(
 ) -> Result<(), WalkError> {
     let Some(PrunePlan { tolerance, items, .. }) = &plan.measures.prune else { return Ok(()) };
     for prepared in tasks {
-        let (answers, work) = asking.ask(prepared, removals)?;
+        let (answers, work) = asking.ask(prepared, removals, Keep::of(*items))?;
         let (task, truncated) = (&prepared.task, prepared.requests.truncated);
         let rows = task_rows::prune_rows(&plan.model, removals, task, &answers, plan.seed);
         findings.prune.get_or_insert_default().extend(rows);

@@ -108,9 +108,24 @@ pub enum Ending<'a> {
     Drop,
     /// The next token is scored on every route.
     ScoreNextToken,
-    /// Of each sequence, the tokens from this index on are scored on every route: 1 or more. Where nobody observes, sequences that begin
-    /// alike share what they begin with: it goes through each block once for all of them.
-    ScoreFrom(&'a [usize]),
+    /// Some tokens of each sequence are scored on every route. Where nobody observes, sequences that begin alike share what they begin
+    /// with: it goes through each block once for all of them.
+    ScoreFrom {
+        /// Of each sequence, the index of the first token that is scored, 1 or more.
+        firsts: &'a [usize],
+        /// What its score is.
+        scale: Scale,
+    },
+}
+
+/// What the score of a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// −ln p, which takes the logits of the whole vocabulary.
+    LogProbability,
+    /// −logit: the same but for what all tokens at one row have in common, so that it ranks them alike. Only the columns of the vocabulary
+    /// around the scored tokens are computed; nothing is said of divergence, agreement and hits.
+    Logit,
 }
 
 /// A run over all sequences and routes.
@@ -164,7 +179,7 @@ impl Walk<'_> {
     /// Sequences in the order in which they are taken: as they are, or, if they share, sorted, so that those that begin alike are neighbours.
     fn order(&self, unobserved: bool) -> Order {
         let all = self.sequences;
-        let shares = matches!(self.ending, Ending::ScoreFrom(_)) && unobserved;
+        let shares = matches!(self.ending, Ending::ScoreFrom { .. }) && unobserved;
         let mut sequences: Vec<usize> = (0..all.len()).collect();
         if !shares {
             let sizes = all.iter().map(|ids| Size { length: ids.len(), shared: 0 }).collect();
@@ -256,8 +271,8 @@ impl Pass<'_> {
 
     fn batch(&self, sequences: &[Vec<u32>], which: Vec<usize>) -> Batch {
         match self.walk.ending {
-            Ending::ScoreFrom(firsts) if self.shares => Batch::tree(sequences, which, firsts),
-            Ending::ScoreFrom(firsts) => Batch::new(sequences, which).predicting_from(firsts),
+            Ending::ScoreFrom { firsts, .. } if self.shares => Batch::tree(sequences, which, firsts),
+            Ending::ScoreFrom { firsts, .. } => Batch::new(sequences, which).predicting_from(firsts),
             Ending::Drop | Ending::ScoreNextToken => Batch::new(sequences, which),
         }
     }
@@ -271,7 +286,7 @@ impl Pass<'_> {
         for segment in segments {
             work.done += segment.evaluated;
             let read = |&sequence: &usize| match self.walk.ending {
-                Ending::ScoreFrom(_) => read(&self.walk.sequences[sequence]).len(),
+                Ending::ScoreFrom { .. } => read(&self.walk.sequences[sequence]).len(),
                 Ending::Drop | Ending::ScoreNextToken => self.walk.sequences[sequence].len(),
             };
             work.one_by_one += visited * segment.batch.sequences.iter().map(read).sum::<usize>() as u64;
@@ -306,7 +321,11 @@ impl Pass<'_> {
         }
         let Some(unembed) = unembed.filter(|_| scored) else { return Ok(()) };
         let dtype = segments.first().map_or(DType::F32, |segment| segment.lanes[0].state.dtype());
-        Scorer::new(segments, &unembed)?.run(&unembed, self.removals, &self.walk.watch, scores)?;
+        let scale = match self.walk.ending {
+            Ending::ScoreFrom { scale, .. } => scale,
+            Ending::Drop | Ending::ScoreNextToken => Scale::LogProbability,
+        };
+        Scorer::new(segments, &unembed, scale)?.run(&unembed, self.removals, &self.walk.watch, scores)?;
         // The hidden states were finite; a head that overflows shows itself only here.
         let finite = scores.full.iter().all(|score| score.nll.is_finite());
         if finite { Ok(()) } else { Err(WalkError::NonFiniteLogits { dtype }) }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{D, DType, IndexOp, Tensor};
 use rayon::prelude::*;
 
-use super::{Lane, Prediction, WalkError, Watch, lanes::Segment};
+use super::{Lane, Prediction, Scale, WalkError, Watch, lanes::Segment};
 use crate::{
     model::Unembed,
     nn::{cpu::simd, host::with_f32},
@@ -133,11 +133,12 @@ struct RowBlock {
 /// Scores all lanes of some segments.
 pub struct Scorer {
     blocks: Vec<RowBlock>,
+    scale: Scale,
 }
 
 impl Scorer {
     /// Norms the ends of all lanes and keeps those rows that have a next token.
-    pub fn new(segments: Vec<Segment>, unembed: &Unembed<'_>) -> Result<Self, WalkError> {
+    pub fn new(segments: Vec<Segment>, unembed: &Unembed<'_>, scale: Scale) -> Result<Self, WalkError> {
         let mut blocks = Vec::new();
         for Segment { batch, lanes, .. } in segments {
             let predicting: Vec<(usize, Vec<Prediction>)> = batch.predicting().into_iter().collect();
@@ -145,7 +146,7 @@ impl Scorer {
                 blocks.push(RowBlock::new(rows, &lanes, unembed)?);
             }
         }
-        Ok(Self { blocks })
+        Ok(Self { blocks, scale })
     }
 
     /// Walks over the vocabulary and adds to `scores`.
@@ -156,18 +157,32 @@ impl Scorer {
         watch: &Watch<'_>,
         scores: &mut NextTokenScores,
     ) -> Result<(), WalkError> {
-        for first in (0..unembed.vocab).step_by(TILE) {
+        let tiles = (0..unembed.vocab).step_by(TILE).map(|first| first..(first + TILE).min(unembed.vocab));
+        let tiles: Vec<Range<usize>> = tiles.filter_map(|tile| self.needed(tile)).collect();
+        for tile in tiles {
             watch.check()?;
-            let tile = first..(first + TILE).min(unembed.vocab);
             let weights = (unembed.rows)(tile.clone())?;
             for block in &mut self.blocks {
                 block.tile(&weights, tile.clone())?;
             }
         }
         for block in self.blocks {
-            block.add_to(removals, scores);
+            block.add_to(removals, self.scale, scores);
         }
         Ok(())
+    }
+
+    /// The columns of a tile that the scores take.
+    fn needed(&self, tile: Range<usize>) -> Option<Range<usize>> {
+        if self.scale == Scale::LogProbability {
+            return Some(tile);
+        }
+        let targets = self.blocks.iter().flat_map(|block| &block.predictions).map(|at| at.target as usize);
+        let inside = targets.filter(|target| tile.contains(target));
+        inside.fold(None, |range: Option<Range<usize>>, target| {
+            let range = range.unwrap_or(target..target + 1);
+            Some(range.start.min(target)..range.end.max(target + 1))
+        })
     }
 }
 
@@ -231,7 +246,7 @@ impl RowBlock {
         Ok(())
     }
 
-    fn add_to(&self, removals: &[usize], scores: &mut NextTokenScores) {
+    fn add_to(&self, removals: &[usize], scale: Scale, scores: &mut NextTokenScores) {
         // Where the removals are spread over several passes, each walks the full model too; it counts once.
         let first_pass = removals.first().is_none_or(|&removal| removal == 0);
         for ((lane, targets), routes) in self.running.iter().zip(&self.targets).zip(&self.routes) {
@@ -243,12 +258,16 @@ impl RowBlock {
                         0 => &mut scores.full[prediction.sequence],
                         route => &mut scores.removals[removals[route - 1]][prediction.sequence],
                     };
+                    score.tokens += 1;
+                    if scale == Scale::Logit {
+                        score.nll -= logit;
+                        continue;
+                    }
                     score.nll += row.log_sum() - logit;
                     // Rounding alone can take a divergence of next to nothing below zero; NaN stays NaN.
                     score.kl += if kl < 0.0 { 0.0 } else { kl };
                     score.agreement += u64::from(row.best == full.best);
                     score.hits += u64::from(row.best == prediction.target);
-                    score.tokens += 1;
                 }
             }
         }

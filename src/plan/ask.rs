@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{MemorySize, RunError, TaskPlan, Warning, load_task};
+use super::{MemorySize, RunError, TaskLoadError, TaskPlan, Warning, load_task};
 use crate::{
     corpus::{
         self,
@@ -13,7 +13,7 @@ use crate::{
     model::{Decoder, DecoderConfig},
     plan::InputError,
     source::{Checkpoint, hub},
-    walk::{Budget, Ending, MemoryPlan, Route, Scale, Walk, WalkError, Watch, Work},
+    walk::{Ending, MemoryPlan, Route, Scale, Walk, WalkError, Watch, Work},
 };
 
 /// A task and its requests as tokens.
@@ -24,18 +24,28 @@ pub struct Prepared {
     pub requests: Requests,
 }
 
-/// Reads all tasks and tokenises what they ask.
+/// Reads all tasks: before a model is fetched, because it is cheaper to find out here what is wrong.
 ///
 /// # Errors
-/// Whatever is wrong with a task, its rows, its requests or the tokenizer.
-pub fn prepare(
+/// Whatever is wrong with a task or its rows.
+pub fn load(
     plans: &[TaskPlan],
-    checkpoint: &Checkpoint,
-    config: &DecoderConfig,
     downloads: &dyn hub::Progress,
     warn: &mut Vec<Warning>,
+) -> Result<Vec<Task>, TaskLoadError> {
+    plans.iter().map(|plan| load_task(plan, downloads, warn)).collect()
+}
+
+/// Tokenises what tasks ask of a model.
+///
+/// # Errors
+/// Whatever is wrong with a request or the tokenizer.
+pub fn prepare(
+    tasks: Vec<Task>,
+    checkpoint: &Checkpoint,
+    config: &DecoderConfig,
+    warn: &mut Vec<Warning>,
 ) -> Result<Vec<Prepared>, RunError> {
-    let tasks = plans.iter().map(|plan| load_task(plan, downloads, warn)).collect::<Result<Vec<_>, _>>()?;
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
@@ -118,13 +128,7 @@ impl Asking<'_> {
             sequences,
             removals: &routes,
             ending: Ending::ScoreFrom { firsts, scale: prepared.scale(keep) },
-            budget: Budget {
-                bytes: memory.stream_bytes,
-                element_bytes,
-                kept_streams: 0,
-                group_tokens: memory.group_tokens,
-                residency: memory.residency,
-            },
+            budget: memory.budget(self.decoder.dtype()),
             watch: self.watch,
         }
         .run(&mut [])?;

@@ -1,22 +1,19 @@
 //! The plain evaluation: tasks put to the whole model.
 
-use std::time::{Instant, SystemTime};
-
 use serde::Serialize;
 
 use super::{
     DeviceChoice, DtypeChoice, Host, Manifest, MemorySize, RunError, TaskPlan, Warning,
     ask::{self, Asking, Keep, Prepared},
-    device,
-    manifest::{MemoryFacts, ModelFacts, NoText, TaskFacts},
+    manifest::{NoText, TaskFacts},
+    opened::Opened,
 };
 use crate::{
     metrics::task_rows::{self, TaskFindings},
-    model::{Decoder, ModelError, families},
-    nn::clock,
+    model::families,
     rows::{EvalRow, ItemRow},
     source::Checkpoint,
-    walk::{MemoryPlan, Watch},
+    walk::Watch,
 };
 
 /// A run of `eval`.
@@ -58,19 +55,14 @@ pub struct Evaluation {
 /// Whatever keeps the model or a task from being read, or the walk from its end. Nothing is written.
 pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError> {
     let mut warnings = Vec::new();
+    let tasks = ask::load(&plan.tasks, host.downloads, &mut warnings)?;
     let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
     warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
     let config = families::read_config(&checkpoint.config)?;
-    let tasks = ask::prepare(&plan.tasks, &checkpoint, &config, host.downloads, &mut warnings)?;
-    let (begun, started, clock_before) = (SystemTime::now(), Instant::now(), clock::seconds());
-    let device = plan.device.open()?;
-    let dtype = plan.dtype.resolve(&device, &checkpoint.tensors);
-    let budget = plan.memory.unwrap_or_else(|| MemorySize::free(&device));
-    let memory = MemoryPlan::for_trees(&config, dtype.size_in_bytes() as u64, budget.0);
-    let model = ModelFacts::of(&checkpoint, &config).map_err(ModelError::from)?;
-    let decoder = Decoder::open(config, checkpoint.tensors, device, dtype, memory.residency)?;
+    let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
+    let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
     let watch = Watch { interrupted: host.interrupted, progress: host.progress };
-    let asking = Asking { decoder: &decoder, memory: budget, watch };
+    let asking = Asking { decoder: &opened.decoder, memory: opened.budget, watch };
     let (mut eval, mut findings, mut items) = (Vec::new(), Vec::new(), plan.items.then(Vec::new));
     for prepared in &tasks {
         let (answers, work) = asking.ask(prepared, &[], Keep::of(plan.items))?;
@@ -81,20 +73,7 @@ pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError
             items.extend(task_rows::item_rows(&[], task, &answers));
         }
     }
-    let manifest = Manifest {
-        depthscope: env!("CARGO_PKG_VERSION"),
-        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        plan: plan.clone(),
-        model,
-        input: NoText,
-        tasks: tasks.iter().map(TaskFacts::of).collect(),
-        device: device::name(decoder.device()),
-        dtype: dtype.as_str(),
-        memory: MemoryFacts::of(memory, budget.0),
-        started_unix: begun.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        wall_seconds: started.elapsed().as_secs_f64(),
-        seconds: clock::seconds().since(clock_before),
-        warnings,
-    };
+    let tasks = tasks.iter().map(TaskFacts::of).collect();
+    let manifest = opened.manifest(plan.clone(), NoText, tasks, warnings);
     Ok(Evaluation { manifest, eval, tasks: findings, items })
 }

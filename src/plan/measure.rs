@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::{
-    Host, MemorySize, Plan, PrunePlan,
+    Host, Plan, PrunePlan,
     ask::{Asking, Keep, Prepared},
+    opened::Opened,
 };
 use crate::{
     corpus::Sequences,
@@ -16,9 +17,9 @@ use crate::{
         task_rows::{self, TaskFindings},
         variance::Variance,
     },
-    model::{Decoder, LayeredModel},
+    model::LayeredModel,
     rows::{AngularRow, Growth, ItemRow, LayerRow, PruneRow},
-    walk::{Budget, Ending, MemoryPlan, Observer, Route, SequenceScore, Walk, WalkError, Watch},
+    walk::{Budget, Ending, Observer, Route, SequenceScore, Walk, WalkError, Watch},
 };
 
 /// The rows of a run; what was not measured is absent.
@@ -49,12 +50,12 @@ pub struct Findings {
 
 pub(super) fn measure(
     plan: &Plan,
-    decoder: &Decoder,
+    opened: &Opened,
     sequences: &Sequences,
     tasks: &[Prepared],
-    (memory, all_memory): (MemoryPlan, MemorySize),
     host: &Host<'_>,
 ) -> Result<Findings, WalkError> {
+    let decoder = &opened.decoder;
     let layers = decoder.shape().layers;
     let removals = plan
         .measures
@@ -72,7 +73,10 @@ pub(super) fn measure(
         sequences: &sequences.ids,
         removals: &routes,
         ending: if removals.is_empty() { Ending::Drop } else { Ending::ScoreNextToken },
-        budget: budget(plan, decoder, memory),
+        budget: Budget {
+            kept_streams: if plan.measures.angular { Angular::kept_streams(layers) } else { 0 },
+            ..opened.memory.budget(decoder.dtype())
+        },
         watch: Watch { interrupted: host.interrupted, progress: host.progress },
     }
     .run(&mut observers)?;
@@ -91,8 +95,11 @@ pub(super) fn measure(
         tasks: Vec::new(),
         items: None,
     };
-    let asking =
-        Asking { decoder, memory: all_memory, watch: Watch { interrupted: host.interrupted, progress: host.progress } };
+    let asking = Asking {
+        decoder,
+        memory: opened.budget,
+        watch: Watch { interrupted: host.interrupted, progress: host.progress },
+    };
     asked(plan, &asking, tasks, &removals, &mut findings)?;
     Ok(findings)
 }
@@ -118,14 +125,4 @@ fn asked(
         }
     }
     Ok(())
-}
-
-fn budget(plan: &Plan, decoder: &Decoder, memory: MemoryPlan) -> Budget {
-    Budget {
-        bytes: memory.stream_bytes,
-        element_bytes: decoder.dtype().size_in_bytes() as u64,
-        kept_streams: if plan.measures.angular { Angular::kept_streams(decoder.shape().layers) } else { 0 },
-        group_tokens: memory.group_tokens,
-        residency: memory.residency,
-    }
 }

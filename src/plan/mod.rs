@@ -9,6 +9,7 @@ mod input;
 mod manifest;
 mod measure;
 mod memory;
+mod opened;
 mod run;
 mod study;
 mod tasks;

@@ -1,24 +1,21 @@
 //! From a plan to rows: source → model → one walk with observers.
 
-use std::{
-    sync::atomic::AtomicBool,
-    time::{Instant, SystemTime},
-};
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
 use super::{
-    Findings, InputError, Manifest, MemorySize, Plan, PrunePlan, TaskLoadError, Warning, ask, device,
-    manifest::{InputFacts, MemoryFacts, ModelFacts, TaskFacts},
+    Findings, InputError, Manifest, Plan, PrunePlan, TaskLoadError, Warning, ask,
+    manifest::{InputFacts, TaskFacts},
     measure::measure,
+    opened::Opened,
 };
 use crate::{
     corpus::{self, Sequences, requests::RequestError},
-    model::{Decoder, DecoderConfig, ModelError, families},
-    nn::clock,
+    model::{DecoderConfig, ModelError, families},
     source::{Checkpoint, SourceError, hub},
     verify::VerifyError,
-    walk::{MemoryPlan, WalkError},
+    walk::WalkError,
 };
 
 /// Why a run failed.
@@ -95,36 +92,18 @@ pub struct Run {
 /// Whatever keeps the model or the input from being read, or the walk from its end. Nothing is written.
 pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let mut warnings = Vec::new();
+    let tasks = plan.measures.prune.as_ref().map_or(&[][..], |prune| &prune.tasks);
+    let tasks = ask::load(tasks, host.downloads, &mut warnings)?;
     let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
     warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
     let config = families::read_config(&checkpoint.config)?;
     let sequences = plan.input.load(&checkpoint, plan.seed, host.downloads, &mut warnings)?;
     check(plan, &config, &sequences, &mut warnings)?;
-    let tasks = plan.measures.prune.as_ref().map_or(&[][..], |prune| &prune.tasks);
-    let tasks = ask::prepare(tasks, &checkpoint, &config, host.downloads, &mut warnings)?;
-    let (begun, started, clock_before) = (SystemTime::now(), Instant::now(), clock::seconds());
-    let device = plan.device.open()?;
-    let dtype = plan.dtype.resolve(&device, &checkpoint.tensors);
-    let budget = plan.memory.unwrap_or_else(|| MemorySize::free(&device));
-    let memory = MemoryPlan::new(&config, dtype.size_in_bytes() as u64, budget.0);
-    let model = ModelFacts::of(&checkpoint, &config).map_err(ModelError::from)?;
-    let decoder = Decoder::open(config, checkpoint.tensors, device, dtype, memory.residency)?;
-    let findings = measure(plan, &decoder, &sequences, &tasks, (memory, budget), host)?;
-    let manifest = Manifest {
-        depthscope: env!("CARGO_PKG_VERSION"),
-        target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        plan: plan.clone(),
-        model,
-        input: InputFacts::of(&sequences),
-        tasks: tasks.iter().map(TaskFacts::of).collect(),
-        device: device::name(decoder.device()),
-        dtype: dtype.as_str(),
-        memory: MemoryFacts::of(memory, budget.0),
-        started_unix: begun.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        wall_seconds: started.elapsed().as_secs_f64(),
-        seconds: clock::seconds().since(clock_before),
-        warnings,
-    };
+    let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
+    let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
+    let findings = measure(plan, &opened, &sequences, &tasks, host)?;
+    let tasks = tasks.iter().map(TaskFacts::of).collect();
+    let manifest = opened.manifest(plan.clone(), InputFacts::of(&sequences), tasks, warnings);
     Ok(Run { manifest, findings })
 }
 

@@ -1,5 +1,7 @@
 //! How much is computed at once: the memory budget decides, never the caller.
 
+use candle_core::DType;
+
 use crate::model::{DecoderConfig, FeedForwardConfig, ModelShape, Residency, parameters};
 
 /// What a walk may hold and what holding costs.
@@ -119,6 +121,18 @@ impl MemoryPlan {
     #[must_use]
     pub fn for_trees(config: &DecoderConfig, element_bytes: u64, budget: u64) -> Self {
         Self::with_groups_of(TREE_TOKENS, config, element_bytes, budget)
+    }
+
+    /// What is left for streams of elements of this type, where no observer keeps any.
+    #[must_use]
+    pub fn budget(&self, dtype: DType) -> Budget {
+        Budget {
+            bytes: self.stream_bytes,
+            element_bytes: dtype.size_in_bytes() as u64,
+            kept_streams: 0,
+            group_tokens: self.group_tokens,
+            residency: self.residency,
+        }
     }
 
     fn with_groups_of(most: usize, config: &DecoderConfig, element_bytes: u64, budget: u64) -> Self {

@@ -117,13 +117,16 @@ fn effects(findings: &TaskFindings, judged: &[(&PruneRow, Effect)], tolerance: f
     if of(Effect::Helps).next().is_some() {
         let _ = write!(text, " Higher beyond doubt without {}.", list(of(Effect::Helps)));
     }
-    let within = tolerance * 100.0;
+    let within = match tolerance * 100.0 {
+        1.0 => "1 point".to_owned(),
+        within => format!("{within} points"),
+    };
     match of(Effect::Equivalent).next() {
         None => {
-            let _ = write!(text, " No removal can be shown to change it by less than {within} points.");
+            let _ = write!(text, " No removal can be shown to change it by less than {within}.");
         }
         Some(_) => {
-            let _ = write!(text, " Shown to change it by less than {within} points: {}.", list(of(Effect::Equivalent)));
+            let _ = write!(text, " Shown to change it by less than {within}: {}.", list(of(Effect::Equivalent)));
         }
     }
     let undecided = of(Effect::Undecided).count();

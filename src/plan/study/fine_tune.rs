@@ -21,7 +21,7 @@ use crate::{
     rows::FineTuningRow,
     source::Checkpoint,
     train::Recipe,
-    walk::{Budget, Ending, MemoryPlan, Walk, Watch},
+    walk::{Ending, MemoryPlan, Walk, Watch},
 };
 
 /// Seed of the stories that are learned from. Those of questions that are asked are elsewhere, and so are those of training.
@@ -165,13 +165,7 @@ impl UnderWay<'_> {
             sequences: &questions.sequences,
             removals: &[],
             ending: Ending::ScoreNextToken,
-            budget: Budget {
-                bytes: memory.stream_bytes,
-                element_bytes,
-                kept_streams: 0,
-                group_tokens: memory.group_tokens,
-                residency: memory.residency,
-            },
+            budget: memory.budget(dtype),
             watch: Watch { interrupted: host.interrupted, progress: host.progress },
         }
         .run(&mut [])?;

@@ -43,6 +43,9 @@ pub fn cheapest(best: &[AngularRow]) -> String {
     format!("Smallest angular distance at the last token: {}.", windows.collect::<Vec<_>>().join(", "))
 }
 
+/// Sequences below which a bootstrap's intervals cover clearly less than they say.
+const ENOUGH: usize = 8;
+
 pub fn verdict(verdict: &Verdict, run: &Run) -> String {
     let Verdict { ineffective: idle, ineffective_in_deeper_half: idle_deep, .. } = *verdict;
     let (undecided, undecided_deep) = verdict.undecided();
@@ -54,14 +57,14 @@ pub fn verdict(verdict: &Verdict, run: &Run) -> String {
     );
     let rest =
         if undecided == 0 { String::new() } else { format!(" {undecided} cannot be decided with this much text.") };
-    let single = run.manifest.input.sequences == 1;
-    let reading = match () {
-        () if single => "",
-        () if 2 * idle_deep > deep => " This is the Curse of Depth: most of the deeper half does next to nothing.",
-        () if 2 * (idle_deep + undecided_deep) <= deep => {
+    let reading = match run.manifest.input.sequences {
+        0 | 1 => "",
+        few if few < ENOUGH => " So few sequences give intervals that are too narrow to read more into this.",
+        _ if 2 * idle_deep > deep => " This is the Curse of Depth: most of the deeper half does next to nothing.",
+        _ if 2 * (idle_deep + undecided_deep) <= deep => {
             " This does not confirm the Curse of Depth: most of the deeper half matters."
         }
-        () => " This neither confirms nor refutes the Curse of Depth.",
+        _ => " This neither confirms nor refutes the Curse of Depth.",
     };
     statement + &rest + reading
 }

@@ -3,9 +3,13 @@
 //! Metrics make them, tables write them, charts draw them; they are plain data and know none of the three.
 //! Layers are 0-based, as in `model.layers.N`; the paper's ℓ is `layer + 1`.
 
-use std::{fmt, sync::Arc};
+mod tasks;
+
+use std::fmt;
 
 use serde::Serialize;
+
+pub use tasks::{EvalRow, ItemRow, Measure, Removed, TaskMetric};
 
 /// One block of one model: how much it writes into the residual stream. See [`crate::metrics::variance`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -113,71 +117,6 @@ pub enum PruneMetric {
     Task(TaskMetric),
 }
 
-/// A measure of a task, over all of its items or those of a group.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskMetric {
-    /// What is measured.
-    pub measure: Measure,
-    /// Name of the task.
-    pub task: Arc<str>,
-    /// Subject or group of subjects; all items if absent.
-    pub group: Option<Arc<str>>,
-}
-
-/// What is measured of a task. See [`crate::metrics::answers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Measure {
-    /// Share of items that are answered right.
-    Accuracy,
-    /// The same with log-likelihoods divided by the options' characters.
-    AccuracyNorm,
-    /// The same with log-likelihoods divided by the options' bytes.
-    AccuracyBytes,
-    /// Mean over subjects of the accuracy.
-    AccuracyMacro,
-    /// exp of the mean negative log-likelihood of continuations.
-    Perplexity,
-    /// exp of the negative log-likelihood per word.
-    WordPerplexity,
-    /// exp of the negative log-likelihood per byte.
-    BytePerplexity,
-    /// Negative log₂-likelihood per byte.
-    BitsPerByte,
-    /// exp of the negative log-likelihood per token.
-    TokenPerplexity,
-}
-
-impl Measure {
-    /// The name in tables.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::AccuracyNorm => "accuracy_norm",
-            Self::AccuracyBytes => "accuracy_bytes",
-            Self::AccuracyMacro => "accuracy_macro",
-            Self::Perplexity => "perplexity",
-            Self::WordPerplexity => "word_perplexity",
-            Self::BytePerplexity => "byte_perplexity",
-            Self::BitsPerByte => "bits_per_byte",
-            Self::TokenPerplexity => "token_perplexity",
-        }
-    }
-
-    /// Whether more is better: a share of right items.
-    #[must_use]
-    pub const fn is_accuracy(self) -> bool {
-        matches!(self, Self::Accuracy | Self::AccuracyNorm | Self::AccuracyBytes | Self::AccuracyMacro)
-    }
-}
-
-impl fmt::Display for TaskMetric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.measure.name(), self.task)?;
-        self.group.iter().try_for_each(|group| write!(f, ":{group}"))
-    }
-}
-
 impl fmt::Display for PruneMetric {
     /// The name in tables, such as `nll` or `accuracy:mmlu:stem`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,12 +144,6 @@ impl PruneMetric {
 impl Serialize for PruneMetric {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-impl Serialize for Measure {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
     }
 }
 
@@ -243,68 +176,6 @@ pub struct PruneRow {
     pub p_value: Option<f64>,
     /// The same after Holm's correction over all removals.
     pub p_adjusted: Option<f64>,
-}
-
-/// One measure of one task, by one model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EvalRow {
-    /// The model as the user named it.
-    pub model: String,
-    /// Name of the task.
-    pub task: String,
-    /// Subject or group of subjects; all items if absent.
-    pub subject: Option<String>,
-    /// What is measured.
-    pub metric: Measure,
-    /// Its value.
-    pub value: f64,
-    /// Lower end of the 95 % bootstrap interval over items; absent for a single item.
-    pub ci_low: Option<f64>,
-    /// Upper end of the same interval.
-    pub ci_high: Option<f64>,
-    /// Number of items.
-    pub count: u64,
-}
-
-/// What is removed: a part of some consecutive blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Removed {
-    /// First removed block, 0-based.
-    pub first: usize,
-    /// Last removed block, inclusive.
-    pub last: usize,
-    /// What of those blocks.
-    pub part: Part,
-}
-
-/// The log-likelihood of one option of one item.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ItemRow {
-    /// What is removed; nothing from the full model.
-    pub removed: Option<Removed>,
-    /// Name of the task.
-    #[serde(serialize_with = "plain")]
-    pub task: Arc<str>,
-    /// The subject, where the task has subjects.
-    #[serde(serialize_with = "plain_if_any")]
-    pub subject: Option<Arc<str>>,
-    /// 0-based number of the item in its subject.
-    pub item: usize,
-    /// 0-based number of the option; 0 where there are no options.
-    pub option: usize,
-    /// ln p(continuation | context), nats.
-    pub loglikelihood: f64,
-    /// 0-based index of the right option; none where there are no options.
-    pub gold: Option<usize>,
-}
-
-fn plain<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(text)
-}
-
-#[allow(clippy::ref_option, reason = "serde's signature")]
-fn plain_if_any<S: serde::Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
-    text.as_deref().serialize(serializer)
 }
 
 /// One step of a training run.

@@ -109,6 +109,7 @@ fn the_command_prints_values_and_writes_tables() {
     let json: Value = serde_json::from_str(&desk.run(&format!("{eval} --format json")).succeeded().stdout).unwrap();
     assert_eq!(json["tasks"][0]["items"], 24);
     assert!(json["items"].is_null() && json["eval"].as_array().unwrap().len() == 7);
+    desk.run("angular --task composition").failed_with(&["--task asks questions of removals"]);
     desk.run("eval --model not-there --task nosuch").failed_with(&["task is unknown (nosuch)"]);
 }
 

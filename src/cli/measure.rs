@@ -1,6 +1,6 @@
 //! `scan`, `prune`, `angular`, `variance`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{
     DONE,
@@ -22,6 +22,9 @@ pub enum Which {
 }
 
 pub fn run(args: &MeasureArgs, which: Which) -> Result<u8> {
+    if matches!(which, Which::Angular | Which::Variance) && !args.prune.task.is_empty() {
+        bail!("--task asks questions of removals, and this removes nothing; use prune, scan or eval");
+    }
     let plan = plan(args, which);
     let (found, out) = watched(&args.run, |host| carry_out(&plan, host))?;
     if !args.run.quiet {

@@ -56,8 +56,8 @@ pub enum Warning {
     },
     /// Contexts that do not fit.
     #[error(
-        "task {task}: contexts are longer than the model's ({requests} of {of} requests, {context} tokens) and lose their left ends, \
-         examples first; use fewer --shots"
+        "task {task}: contexts are longer than the model's ({requests} of {of} requests, {context} tokens) and lose their left ends; \
+         use fewer --shots, or a model with a longer context"
     )]
     CutContexts {
         /// The task.

@@ -27,7 +27,7 @@ use candle_core::Tensor;
 use depthscope::{
     metrics::{angular::Angular, prune, variance::Variance},
     model::{Block, Decoder, LayeredModel, ModelError, ModelShape, Unembed},
-    nn::{RopeTables, clock},
+    nn::{Rotations, clock},
     rows::Part,
     walk::{Ending, NextTokenScores, Observer, Route},
 };
@@ -178,16 +178,16 @@ impl LayeredModel for Shorter<'_> {
         ModelShape { layers: shape.layers - 1, ..shape }
     }
 
-    fn embed(&self, ids: &[u32]) -> Result<Tensor, ModelError> {
-        self.model.embed(ids)
+    fn embed(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor, ModelError> {
+        self.model.embed(ids, positions)
     }
 
     fn block(&self, layer: usize) -> Result<Arc<Block>, ModelError> {
         self.model.block(if layer < self.removed { layer } else { layer + 1 })
     }
 
-    fn rope(&self, positions: usize) -> Result<RopeTables, ModelError> {
-        self.model.rope(positions)
+    fn rotations(&self, positions: usize) -> Result<Rotations, ModelError> {
+        self.model.rotations(positions)
     }
 
     fn unembed(&self) -> Result<Unembed<'_>, ModelError> {

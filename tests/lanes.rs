@@ -208,8 +208,8 @@ fn close_rows(found: &Value, expected: &Value) -> Result<(), TestCaseError> {
 /// Logits of one sequence, computed branch by branch without any of the walk.
 fn plain_logits(model: &Decoder, ids: &[u32], removed: &Removed) -> Vec<Vec<f64>> {
     let batch = Ragged::new([ids.len()]);
-    let rope = model.rope(ids.len()).unwrap();
-    let mut x = model.embed(ids).unwrap();
+    let rope = model.rotations(ids.len()).unwrap();
+    let mut x = model.embed(ids, &batch.positions()).unwrap();
     for layer in 0..model.shape().layers {
         let block = model.block(layer).unwrap();
         for kind in [BranchKind::Attention, BranchKind::FeedForward] {

@@ -20,7 +20,32 @@ use depthscope::{
 use serde_json::Value;
 use support::{Recorder, fixture, json, open, roomy, tokens, walk};
 
-const CASES: [&str; 7] = ["llama", "llama31", "llama_mha", "mistral", "qwen2", "qwen2_full", "qwen3"];
+const CASES: [&str; 26] = [
+    "llama",
+    "llama31",
+    "llama_mha",
+    "mistral",
+    "qwen2",
+    "qwen2_full",
+    "qwen3",
+    "olmo2",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "phi3_longrope",
+    "phi3_long",
+    "granite",
+    "smollm3",
+    "gpt2",
+    "gpt_neox",
+    "gpt_neox_seq",
+    "falcon",
+    "falcon_new",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe", "deepseek_v2",
+    "deepseek_v2_group", "deepseek_v3",
+];
 
 /// Relative error in f32.
 const CLOSE: f64 = 1e-4;

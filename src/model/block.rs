@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::nn::{Attention, Branch, FeedForward, Ragged, RopeTables};
+use crate::nn::{Attention, Branch, FeedForward, Ragged, Rotations};
 
 /// The two residual branches of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,9 +13,20 @@ pub enum BranchKind {
     FeedForward,
 }
 
-/// Attention, then feed-forward: `x' = x ⊕ attention(x)`, `x⁺ = x' ⊕ feed_forward(x')`, where ⊕ is [`Branch`]'s formula.
+/// What the feed-forward reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// The stream after attention: `x⁺ = x' ⊕ feed_forward(x')`.
+    Sequential,
+    /// The stream before it: `x⁺ = x' ⊕ feed_forward(x)` (GPT-NeoX, Falcon).
+    Parallel,
+}
+
+/// Attention, then feed-forward: `x' = x ⊕ attention(x)`, then what [`Topology`] says, where ⊕ is [`Branch`]'s formula.
 #[derive(Clone, Debug)]
 pub struct Block {
+    /// What the feed-forward reads.
+    pub topology: Topology,
     /// The attention branch.
     pub attention: Branch<Attention>,
     /// The feed-forward branch.
@@ -23,13 +34,13 @@ pub struct Block {
 }
 
 impl Block {
-    /// δ of one branch for the stream `x: [tokens, hidden]`.
+    /// δ of one branch for the stream `x: [tokens, hidden]` that it reads.
     ///
     /// # Errors
     /// Shapes that do not fit, or an error of the device.
-    pub fn delta(&self, kind: BranchKind, x: &Tensor, rope: &RopeTables, batch: &Ragged) -> Result<Tensor> {
+    pub fn delta(&self, kind: BranchKind, x: &Tensor, rotations: &Rotations, batch: &Ragged) -> Result<Tensor> {
         match kind {
-            BranchKind::Attention => self.attention.delta(x, |attention, x| attention.forward(x, rope, batch)),
+            BranchKind::Attention => self.attention.delta(x, |attention, x| attention.forward(x, rotations, batch)),
             BranchKind::FeedForward => self.feed_forward.delta(x, FeedForward::forward),
         }
     }

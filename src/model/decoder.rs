@@ -9,13 +9,16 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Block, BlockConfig, BranchKind, DecoderConfig, LayeredModel, ModelError, ModelShape, Unembed, convert, names,
-    preflight,
+    AttentionConfig, Beta, Block, BlockConfig, BranchKind, DecoderConfig, EmbeddingConfig, ExpertsConfig,
+    FeedForwardConfig, LayeredModel, ModelError, ModelShape, NormKind, SharedConfig, Take, Unembed, convert, layout,
+    names, preflight,
 };
 use crate::{
     nn::{
-        Attention, Branch, FeedForward, Linear, Norm, RopeTables,
+        Activation, Attention, Branch, Experts, Factor, FeedForward, Gated, Linear, Norm, Rotations,
+        attention::{Grouped, Latent, LatentQuery, Projections},
         clock::{Work, timed},
+        experts::{Router, Shared},
     },
     source::TensorFiles,
 };
@@ -38,9 +41,13 @@ pub struct Decoder {
     residency: Residency,
     blocks: Vec<OnceLock<Arc<Block>>>,
     embedding: OnceLock<Tensor>,
+    positions: OnceLock<Tensor>,
     head: OnceLock<Tensor>,
-    rope: Mutex<Option<RopeTables>>,
+    rotations: Mutex<Option<(usize, Rotations)>>,
 }
+
+/// ε of the norms of latent vectors, which no `config.json` names: DeepSeek's code has it as a default.
+const LATENT_EPS: f64 = 1e-6;
 
 impl Decoder {
     /// Checks that the checkpoint holds what the configuration asks for. Reads no tensor yet.
@@ -48,16 +55,18 @@ impl Decoder {
     /// # Errors
     /// Tensors that are missing, unexpected or of another shape, all in one error.
     pub fn open(
-        config: DecoderConfig,
+        mut config: DecoderConfig,
         files: TensorFiles,
         device: Device,
         dtype: DType,
         residency: Residency,
     ) -> Result<Self, ModelError> {
+        config.layout = config.layout.settled(&files);
         preflight::check(&config, &files)?;
         let blocks = config.blocks.iter().map(|_| OnceLock::new()).collect();
-        let (embedding, head, rope) = (OnceLock::new(), OnceLock::new(), Mutex::new(None));
-        Ok(Self { config, files, device, dtype, residency, blocks, embedding, head, rope })
+        let (embedding, positions, head) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let rotations = Mutex::new(None);
+        Ok(Self { config, files, device, dtype, residency, blocks, embedding, positions, head, rotations })
     }
 
     /// What it was built from.
@@ -90,36 +99,96 @@ impl Decoder {
         parameters(&self.config)
     }
 
+    /// The names of the tensors that it reads, as they are stored. A checkpoint may hold others, which nothing reads.
+    #[must_use]
+    pub fn stored_names(&self) -> Vec<String> {
+        layout::all_stored(&self.config).into_keys().collect()
+    }
+
     /// Every tensor under its name, to train on from.
     ///
     /// # Errors
     /// A tensor that cannot be read or is not finite.
     pub fn weights(&self) -> Result<BTreeMap<String, Tensor>, ModelError> {
-        names::all(&self.config).into_iter().map(|(name, _)| Ok((name.clone(), self.load(&name, None)?))).collect()
+        let load = |(name, shape): (String, Vec<usize>)| {
+            let tensor = self.load(&name, &shape, None)?;
+            Ok((name, tensor))
+        };
+        names::all(&self.config).into_iter().map(load).collect()
     }
 
-    fn load(&self, name: &str, rows: Option<Range<usize>>) -> Result<Tensor, ModelError> {
-        let info = &self.files.tensors()[name];
-        let mut shape = info.shape.clone();
-        let mut first = 0;
-        if let Some(rows) = &rows {
-            shape[0] = rows.len();
-            first = rows.start * info.shape[1..].iter().product::<usize>();
+    /// A tensor of ours: `shape`, of which only `rows` are wanted.
+    fn load(&self, name: &str, shape: &[usize], rows: Option<Range<usize>>) -> Result<Tensor, ModelError> {
+        self.tensor(name, shape, rows, self.dtype, 0.0)
+    }
+
+    fn tensor(
+        &self,
+        name: &str,
+        shape: &[usize],
+        rows: Option<Range<usize>>,
+        dtype: DType,
+        offset: f64,
+    ) -> Result<Tensor, ModelError> {
+        let mut shape = shape.to_vec();
+        let mut values = timed(Work::Load, || self.values(name, &shape, rows.clone()))?;
+        if offset != 0.0 {
+            values.iter_mut().for_each(|value| *value += offset as f32);
         }
-        let read = |bytes: &[u8]| convert::to_tensor(bytes, info.dtype, &shape, self.dtype, &self.device);
-        let tensor = timed(Work::Load, || self.files.with_bytes(name, rows, read))?
-            .map_err(|bad| non_finite(name, first, &bad))?;
-        Ok(tensor?)
+        shape[0] = rows.map_or(shape[0], |rows| rows.len());
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(&self.device)?)
+    }
+
+    /// Some rows of a tensor of ours, row-major.
+    fn values(&self, name: &str, shape: &[usize], rows: Option<Range<usize>>) -> Result<Vec<f32>, ModelError> {
+        let stored = self.config.layout.stored(name, shape);
+        let wanted = rows.clone().unwrap_or(0..shape[0]);
+        let width: usize = shape[1..].iter().product();
+        match stored.take {
+            Take::Whole => self.read(&stored.name, rows),
+            Take::Rows { rows: theirs, .. } => {
+                let theirs = &theirs[wanted];
+                let (first, last) =
+                    (theirs.iter().min().copied().unwrap_or(0), theirs.iter().max().copied().unwrap_or(0));
+                let values = self.read(&stored.name, Some(first as usize..last as usize + 1))?;
+                let row = |row: &u32| &values[(row - first) as usize * width..][..width];
+                Ok(theirs.iter().flat_map(row).copied().collect())
+            }
+            Take::Columns { of, columns } => {
+                let values = self.read(&stored.name, None)?;
+                let columns = columns.start + wanted.start..columns.start + wanted.end;
+                Ok(columns.flat_map(|column| values.iter().skip(column).step_by(of).copied()).collect())
+            }
+        }
+    }
+
+    /// Some rows of a stored tensor, checked for NaN and infinity.
+    fn read(&self, name: &str, rows: Option<Range<usize>>) -> Result<Vec<f32>, ModelError> {
+        let info = &self.files.tensors()[name];
+        let first = rows.as_ref().map_or(0, |rows| rows.start * info.shape[1..].iter().product::<usize>());
+        self.files
+            .with_bytes(name, rows, |bytes| convert::to_f32(bytes, info.dtype))?
+            .map_err(|bad| non_finite(name, first, &bad))
     }
 
     fn linear(&self, prefix: &str, linear: &names::LinearName) -> Result<Linear, ModelError> {
-        let weight = self.load(&format!("{prefix}{}.weight", linear.name), None)?;
-        let bias = linear.bias.then(|| self.load(&format!("{prefix}{}.bias", linear.name), None)).transpose()?;
+        let names::LinearName { name, shape, bias } = linear;
+        let weight = self.load(&format!("{prefix}{name}.weight"), shape, None)?;
+        let bias = bias.then(|| self.load(&format!("{prefix}{name}.bias"), &shape[..1], None)).transpose()?;
         Ok(Linear { weight, bias })
     }
 
-    fn norm(&self, name: &str) -> Result<Norm, ModelError> {
-        Ok(Norm::Rms { gain: self.load(name, None)?, eps: self.config.norm_eps })
+    /// Gains and biases are f32 whatever the type of the model: 1 + a small gain would lose most of it in bf16.
+    fn norm(&self, name: &str, width: usize, eps: f64) -> Result<Norm, ModelError> {
+        let tensor = |name: &str, offset| self.tensor(name, &[width], None, DType::F32, offset);
+        Ok(match self.config.norm {
+            NormKind::Rms { offset } => Norm::Rms { gain: tensor(name, offset)?, eps },
+            NormKind::Layer { bias } => Norm::Layer {
+                gain: tensor(name, 0.0)?,
+                bias: bias.then(|| tensor(&names::norm_bias(name), 0.0)).transpose()?,
+                eps,
+            },
+        })
     }
 
     fn branch<F>(
@@ -129,15 +198,21 @@ impl Decoder {
         config: &BlockConfig,
         sublayer: F,
     ) -> Result<Branch<F>, ModelError> {
+        let DecoderConfig { hidden, norm_eps, .. } = self.config;
         let form = config.form;
-        let norm = |there: bool, name| there.then(|| self.norm(&format!("{prefix}{name}"))).transpose();
-        let beta = || self.load(&format!("{prefix}{}", names::beta(kind)), None);
+        let norm =
+            |there: bool, name| there.then(|| self.norm(&format!("{prefix}{name}"), hidden, norm_eps)).transpose();
+        let beta = |width| self.load(&format!("{prefix}{}", names::beta(kind)), &[width], None).map(Factor::Learned);
         Ok(Branch {
             norm_in: norm(form.norm_in, names::norm_in(kind))?,
             norm_out: norm(form.norm_out, names::norm_out(kind))?,
             norm_join: norm(form.norm_join, names::norm_join(kind))?,
             alpha: form.alpha,
-            beta: form.beta.is_learned().then(beta).transpose()?,
+            beta: match form.beta {
+                Beta::Fixed(beta) => Factor::Fixed(beta),
+                Beta::Vector => beta(hidden)?,
+                Beta::Scalar => beta(1)?,
+            },
             scale: form.scale,
             sublayer,
         })
@@ -146,46 +221,138 @@ impl Decoder {
     fn load_block(&self, layer: usize) -> Result<Block, ModelError> {
         let config = &self.config.blocks[layer];
         let prefix = names::block(layer);
-        let [query, key, value, output] = names::attention(&config.attention, self.config.hidden);
-        let head_norm = |name| config.attention.head_norm.then(|| self.norm(&format!("{prefix}{name}"))).transpose();
-        let attention = Attention {
-            shape: config.attention.shape,
-            query: self.linear(&prefix, &query)?,
-            key: self.linear(&prefix, &key)?,
-            value: self.linear(&prefix, &value)?,
-            output: self.linear(&prefix, &output)?,
-            query_norm: head_norm(names::HEAD_NORMS[0])?,
-            key_norm: head_norm(names::HEAD_NORMS[1])?,
-        };
-        let [gate, up, down] = names::feed_forward(&config.feed_forward, self.config.hidden);
-        let feed_forward = FeedForward::Gated {
-            gate: self.linear(&prefix, &gate)?,
-            up: self.linear(&prefix, &up)?,
-            down: self.linear(&prefix, &down)?,
-        };
+        let attention = self.attention(&prefix, &config.attention)?;
+        let feed_forward = self.feed_forward(&prefix, &config.feed_forward)?;
         Ok(Block {
+            topology: self.config.topology,
             attention: self.branch(&prefix, BranchKind::Attention, config, attention)?,
             feed_forward: self.branch(&prefix, BranchKind::FeedForward, config, feed_forward)?,
         })
     }
 
-    /// The rows of `ids` straight from the file: a large vocabulary need not be in memory for a few thousand tokens.
-    fn gather_embedding(&self, ids: &[u32]) -> Result<Tensor, ModelError> {
-        let info = &self.files.tensors()[names::EMBEDDING];
-        let row_bytes = usize::try_from(info.bytes()).unwrap_or(usize::MAX) / self.config.vocab;
-        let gathered = self.files.with_bytes(names::EMBEDDING, None, |bytes| {
+    fn attention(&self, prefix: &str, config: &AttentionConfig) -> Result<Attention, ModelError> {
+        let hidden = self.config.hidden;
+        Ok(Attention {
+            shape: config.shape,
+            projections: match names::latent(config, hidden) {
+                None => Projections::Grouped(self.grouped(prefix, config)?),
+                Some(names) => Projections::Latent(self.latent(prefix, &names)?),
+            },
+            output: self.linear(prefix, &names::output(config, hidden))?,
+            rotation: config.rotation,
+        })
+    }
+
+    fn grouped(&self, prefix: &str, config: &AttentionConfig) -> Result<Grouped, ModelError> {
+        let [query, key, value, _] = names::attention(config, self.config.hidden);
+        let widths = names::head_norm_widths(config);
+        let norm = |index: usize| {
+            let norm = |widths: [usize; 2]| {
+                self.norm(&format!("{prefix}{}", names::HEAD_NORMS[index]), widths[index], self.config.norm_eps)
+            };
+            widths.map(norm).transpose()
+        };
+        Ok(Grouped {
+            query: self.linear(prefix, &query)?,
+            key: self.linear(prefix, &key)?,
+            value: self.linear(prefix, &value)?,
+            query_norm: norm(0)?,
+            key_norm: norm(1)?,
+        })
+    }
+
+    fn latent(&self, prefix: &str, names: &names::LatentNames) -> Result<Latent, ModelError> {
+        let norm = |name: &str, width| self.norm(&format!("{prefix}{name}"), width, LATENT_EPS);
+        let query = self.linear(prefix, &names.query)?;
+        Ok(Latent {
+            query: match &names.query_down {
+                None => LatentQuery::Direct(query),
+                Some((down, name, width)) => {
+                    LatentQuery::Narrow { down: self.linear(prefix, down)?, norm: norm(name, *width)?, up: query }
+                }
+            },
+            down: self.linear(prefix, &names.down)?,
+            norm: norm(names.norm.0, names.norm.1)?,
+            rotated: self.linear(prefix, &names.rotated)?,
+            key: self.linear(prefix, &names.key)?,
+            value: self.linear(prefix, &names.value)?,
+        })
+    }
+
+    fn feed_forward(&self, prefix: &str, config: &FeedForwardConfig) -> Result<FeedForward, ModelError> {
+        let hidden = self.config.hidden;
+        Ok(match config {
+            &FeedForwardConfig::Gated { activation, intermediate, bias } => {
+                let names = names::gated(names::FEED_FORWARD, intermediate, hidden, bias);
+                FeedForward::Gated(self.gated(prefix, activation, &names)?)
+            }
+            &FeedForwardConfig::Plain { activation, intermediate, bias } => {
+                let [up, down] = names::plain(intermediate, hidden, bias);
+                FeedForward::Plain { activation, up: self.linear(prefix, &up)?, down: self.linear(prefix, &down)? }
+            }
+            FeedForwardConfig::Experts(experts) => FeedForward::Experts(self.experts(prefix, experts)?),
+        })
+    }
+
+    fn gated(&self, prefix: &str, activation: Activation, names: &[names::LinearName; 3]) -> Result<Gated, ModelError> {
+        let [gate, up, down] = names;
+        let (gate, up, down) = (self.linear(prefix, gate)?, self.linear(prefix, up)?, self.linear(prefix, down)?);
+        Ok(Gated { activation, gate, up, down })
+    }
+
+    fn experts(&self, prefix: &str, config: &ExpertsConfig) -> Result<Experts, ModelError> {
+        let hidden = self.config.hidden;
+        let expert = |begin: &str, intermediate| {
+            self.gated(prefix, config.activation, &names::gated(begin, intermediate, hidden, false))
+        };
+        let correction = || self.values(&format!("{prefix}{}", names::CORRECTION), &[config.count], None);
+        let shared = |shared: SharedConfig| -> Result<Shared, ModelError> {
+            let gate = shared.gated.then(|| self.linear(prefix, &names::shared_gate(hidden))).transpose()?;
+            Ok(Shared { expert: expert(names::SHARED, shared.intermediate)?, gate })
+        };
+        let router = names::router(config.count, hidden);
+        let weight = self.tensor(&format!("{prefix}{}.weight", router.name), &router.shape, None, DType::F32, 0.0)?;
+        Ok(Experts {
+            router: Router {
+                weight: Linear { weight, bias: None },
+                correction: config.corrected.then(correction).transpose()?,
+                rule: config.routing,
+            },
+            experts: (0..config.count)
+                .map(|number| expert(&format!("{}{number}.", names::EXPERTS), config.intermediate))
+                .collect::<Result<_, _>>()?,
+            shared: config.shared.map(shared).transpose()?,
+        })
+    }
+
+    /// Rows of the embedding, or of the learned positions: the matrix itself where it is resident, else the rows straight from the file. A
+    /// large vocabulary need not be in memory for a few thousand tokens.
+    fn embedded(&self, name: &str, rows: usize, ids: &[u32]) -> Result<Tensor, ModelError> {
+        let shape = [rows, self.config.hidden];
+        if self.residency == Residency::Resident {
+            let slot = if name == names::EMBEDDING { &self.embedding } else { &self.positions };
+            let matrix = cached(slot, || self.load(name, &shape, None))?;
+            return Ok(matrix.index_select(&Tensor::new(ids, &self.device)?, 0)?);
+        }
+        self.gather(&self.config.layout.stored(name, &shape).name, rows, ids)
+    }
+
+    fn gather(&self, name: &str, rows: usize, ids: &[u32]) -> Result<Tensor, ModelError> {
+        let info = &self.files.tensors()[name];
+        let row_bytes = usize::try_from(info.bytes()).unwrap_or(usize::MAX) / rows;
+        let gathered = self.files.with_bytes(name, None, |bytes| {
             ids.iter().flat_map(|&id| &bytes[id as usize * row_bytes..][..row_bytes]).copied().collect::<Vec<u8>>()
         })?;
         let shape = [ids.len(), self.config.hidden];
         let tensor = convert::to_tensor(&gathered, info.dtype, &shape, self.dtype, &self.device);
         Ok(tensor.map_err(|bad| {
             let (row, index) = (bad.index / self.config.hidden, bad.index % self.config.hidden);
-            non_finite(names::EMBEDDING, ids[row] as usize * self.config.hidden, &convert::NonFinite { index, ..bad })
+            non_finite(name, ids[row] as usize * self.config.hidden, &convert::NonFinite { index, ..bad })
         })??)
     }
 
-    fn rope_cache(&self) -> MutexGuard<'_, Option<RopeTables>> {
-        self.rope.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rotation_cache(&self) -> MutexGuard<'_, Option<(usize, Rotations)>> {
+        self.rotations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -195,14 +362,17 @@ impl LayeredModel for Decoder {
         ModelShape { layers: self.config.blocks.len(), hidden, vocab, context }
     }
 
-    fn embed(&self, ids: &[u32]) -> Result<Tensor, ModelError> {
-        match self.residency {
-            Residency::Streamed => self.gather_embedding(ids),
-            Residency::Resident => {
-                let embedding = cached(&self.embedding, || self.load(names::EMBEDDING, None))?;
-                Ok(embedding.index_select(&Tensor::new(ids, &self.device)?, 0)?)
-            }
+    fn embed(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor, ModelError> {
+        let EmbeddingConfig { scale, positions: learned } = self.config.embedding;
+        let mut x = self.embedded(names::EMBEDDING, self.config.vocab, ids)?;
+        if scale != 1.0 {
+            x = (x * scale)?;
         }
+        let Some(learned) = learned else { return Ok(x) };
+        if let Some(&position) = positions.iter().find(|&&position| position as usize >= learned) {
+            return Err(ModelError::Position { position: position as usize, learned });
+        }
+        Ok((x + self.embedded(names::POSITIONS, learned, positions)?)?)
     }
 
     fn block(&self, layer: usize) -> Result<Arc<Block>, ModelError> {
@@ -213,26 +383,33 @@ impl LayeredModel for Decoder {
         }
     }
 
-    fn rope(&self, positions: usize) -> Result<RopeTables, ModelError> {
-        let mut cache = self.rope_cache();
-        match &*cache {
-            Some(tables) if tables.cos.dim(0)? >= positions => Ok(tables.clone()),
-            _ => Ok(cache.insert(self.config.rope.tables(positions, &self.device)?).clone()),
+    fn rotations(&self, positions: usize) -> Result<Rotations, ModelError> {
+        let ropes = &self.config.rotations;
+        let mut cache = self.rotation_cache();
+        if let Some((length, tables)) = &*cache
+            && *length >= positions
+            && ropes.iter().all(|rope| rope.same_frequencies(*length, positions))
+        {
+            return Ok(tables.clone());
         }
+        let tables = ropes.iter().map(|rope| rope.tables(positions, &self.device)).collect::<Result<_, _>>()?;
+        Ok(cache.insert((positions, Rotations(tables))).1.clone())
     }
 
     fn unembed(&self) -> Result<Unembed<'_>, ModelError> {
-        let norm = self.norm(names::FINAL_NORM)?;
+        let DecoderConfig { vocab, hidden, norm_eps, head, .. } = self.config;
+        let norm = self.norm(names::FINAL_NORM, hidden, norm_eps)?;
+        let bias = head.bias.then(|| self.load(names::HEAD_BIAS, &[vocab], None)).transpose()?;
         let name = names::head(&self.config);
         let rows: Box<super::RowReader<'_>> = match self.residency {
-            Residency::Streamed => Box::new(move |rows| self.load(name, Some(rows))),
+            Residency::Streamed => Box::new(move |rows| self.load(name, &[vocab, hidden], Some(rows))),
             Residency::Resident => {
                 let slot = if self.config.tied { &self.embedding } else { &self.head };
-                let matrix = cached(slot, || self.load(name, None))?;
+                let matrix = cached(slot, || self.load(name, &[vocab, hidden], None))?;
                 Box::new(move |rows| Ok(tile(&matrix, rows)?))
             }
         };
-        Ok(Unembed { norm, vocab: self.config.vocab, rows })
+        Ok(Unembed { norm, head, bias, vocab, rows })
     }
 }
 
@@ -251,12 +428,13 @@ fn cached<T: Clone>(slot: &OnceLock<T>, load: impl FnOnce() -> Result<T, ModelEr
 }
 
 fn non_finite(name: &str, first: usize, bad: &convert::NonFinite) -> ModelError {
-    let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    // Blocks are numbered in every layout; nothing before the number is a number.
+    let layer = name.split('.').find_map(|part| part.parse().ok());
     ModelError::NonFinite { tensor: name.to_owned(), layer, index: first + bad.index, value: bad.value }
 }
 
 /// Number of parameters that a checkpoint of this configuration holds.
 #[must_use]
 pub fn parameters(config: &DecoderConfig) -> u64 {
-    names::all(config).iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    layout::all_stored(config).iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
 }

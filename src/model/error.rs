@@ -16,7 +16,9 @@ pub enum ModelError {
         supported: Vec<&'static str>,
     },
     /// No code for this kind of rotary embedding.
-    #[error("rope type is not supported (config.json says `{found}`); supported: default, linear, llama3")]
+    #[error(
+        "rope type is not supported (config.json says `{found}`); supported: default, linear, llama3, yarn, longrope"
+    )]
     UnsupportedRope {
         /// What the configuration names.
         found: String,
@@ -44,6 +46,20 @@ pub enum ModelError {
         index: usize,
         /// That element.
         value: f32,
+    },
+    /// Something of the model has no gradient here.
+    #[error("model cannot be trained (its {what}); train one in Llama's layout without biases")]
+    Untrainable {
+        /// What that is.
+        what: &'static str,
+    },
+    /// A token beyond the learned positions.
+    #[error("sequence is too long (position {position}, the model has learned {learned}); lower --seq-len")]
+    Position {
+        /// Of the token, from 0.
+        position: usize,
+        /// How many there are.
+        learned: usize,
     },
     /// Bytes of the checkpoint.
     #[error(transparent)]

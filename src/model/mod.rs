@@ -6,14 +6,19 @@ mod convert;
 mod decoder;
 mod error;
 pub mod families;
+mod layout;
 pub(crate) mod names;
 mod placement;
 mod preflight;
 
-pub use block::{Block, BranchKind};
-pub use config::{AttentionConfig, BlockConfig, DecoderConfig, FeedForwardConfig};
+pub use block::{Block, BranchKind, Topology};
+pub use config::{
+    AttentionConfig, AttentionKind, BlockConfig, DecoderConfig, EmbeddingConfig, ExpertsConfig, FeedForwardConfig,
+    HeadConfig, HeadNorm, NormKind, SharedConfig,
+};
 pub use decoder::{Decoder, Residency, parameters};
 pub use error::{ModelError, PreflightReport, first_line};
+pub use layout::{Layout, Renamed, Stored, Take};
 pub use placement::{Beta, BranchForm, Placement, UnknownPlacement, lns_scale};
 
 use std::sync::Arc;
@@ -21,7 +26,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::nn::{
-    Norm, RopeTables,
+    Norm, Rotations,
     clock::{Work, timed},
 };
 
@@ -43,11 +48,11 @@ pub trait LayeredModel {
     /// Its sizes.
     fn shape(&self) -> ModelShape;
 
-    /// x_0 of each token: `[tokens, hidden]`.
+    /// x_0 of each token, which stands at a position of its sequence: `[tokens, hidden]`.
     ///
     /// # Errors
-    /// Weights that cannot be read.
-    fn embed(&self, ids: &[u32]) -> Result<Tensor, ModelError>;
+    /// Weights that cannot be read, or a position that the model has not learned.
+    fn embed(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor, ModelError>;
 
     /// Block `layer`, loaded if it is not resident. The caller drops it when it is done with it.
     ///
@@ -55,11 +60,11 @@ pub trait LayeredModel {
     /// Weights that cannot be read or are not finite.
     fn block(&self, layer: usize) -> Result<Arc<Block>, ModelError>;
 
-    /// Rotary tables for at least `positions` positions.
+    /// Rotary tables for sequences of at most `positions` tokens. LongRoPE's depend on whether any is longer than its original context.
     ///
     /// # Errors
     /// An error of the device.
-    fn rope(&self, positions: usize) -> Result<RopeTables, ModelError>;
+    fn rotations(&self, positions: usize) -> Result<Rotations, ModelError>;
 
     /// The final norm and access to the output matrix.
     ///
@@ -73,6 +78,10 @@ pub trait LayeredModel {
 pub struct Unembed<'a> {
     /// The final norm.
     pub norm: Norm,
+    /// What logits are multiplied by, and their bound.
+    pub head: HeadConfig,
+    /// Added to the logits: `[vocab]`.
+    pub bias: Option<Tensor>,
     /// Number of tokens in the vocabulary.
     pub vocab: usize,
     /// Rows of the output matrix, `[rows, hidden]`.
@@ -88,14 +97,22 @@ impl Unembed<'_> {
     /// # Errors
     /// Weights that cannot be read, or an error of the device.
     pub fn logits(&self, x: &Tensor, tokens: std::ops::Range<usize>) -> Result<Tensor, ModelError> {
-        Ok(Self::product(x, &(self.rows)(tokens)?)?)
+        Ok(self.product(x, &(self.rows)(tokens.clone())?, tokens)?)
     }
 
-    /// `x·rowsᵀ`, logits of a tile whose rows are at hand.
+    /// The same with the tile's rows of the output matrix at hand.
     ///
     /// # Errors
     /// Shapes that do not fit, or an error of the device.
-    pub fn product(x: &Tensor, rows: &Tensor) -> candle_core::Result<Tensor> {
-        timed(Work::Product, || x.matmul(&rows.t()?))
+    pub fn product(&self, x: &Tensor, rows: &Tensor, tokens: std::ops::Range<usize>) -> candle_core::Result<Tensor> {
+        let mut logits = timed(Work::Product, || x.matmul(&rows.t()?))?;
+        if let Some(bias) = &self.bias {
+            logits = logits.broadcast_add(&bias.narrow(0, tokens.start, tokens.len())?)?;
+        }
+        let HeadConfig { scale, soft_cap, .. } = self.head;
+        if scale != 1.0 {
+            logits = (logits * scale)?;
+        }
+        soft_cap.map_or(Ok(logits.clone()), |cap| (logits / cap)?.tanh()? * cap)
     }
 }

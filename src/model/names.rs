@@ -1,13 +1,22 @@
-//! Names and shapes of the tensors of a checkpoint in the Llama layout.
+//! Names and shapes of the tensors that the decoder asks for: those of a checkpoint in the Llama layout, and what other families have
+//! besides. [`Layout`](super::Layout) says where a checkpoint keeps them.
+
+use std::borrow::Cow;
 
 use super::{
-    AttentionConfig, Beta, BlockConfig, BranchForm, DecoderConfig, FeedForwardConfig,
+    AttentionConfig, AttentionKind, Beta, BlockConfig, BranchForm, DecoderConfig, FeedForwardConfig, HeadNorm,
+    NormKind,
     block::BranchKind::{self, Attention, FeedForward},
 };
+use crate::nn::AttentionShape;
 
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
+pub const POSITIONS: &str = "model.embed_positions.weight";
 pub const FINAL_NORM: &str = "model.norm.weight";
-const HEAD: &str = "lm_head.weight";
+pub const HEAD: &str = "lm_head.weight";
+pub const HEAD_BIAS: &str = "lm_head.bias";
+/// Everything of blocks starts with this.
+pub const BLOCKS: &str = "model.layers.";
 
 /// The output matrix: the embedding itself if the two are tied.
 pub const fn head(config: &DecoderConfig) -> &'static str {
@@ -16,7 +25,7 @@ pub const fn head(config: &DecoderConfig) -> &'static str {
 
 /// Everything of block `layer` starts with this.
 pub fn block(layer: usize) -> String {
-    format!("model.layers.{layer}.")
+    format!("{BLOCKS}{layer}.")
 }
 
 /// The norm before a branch.
@@ -53,7 +62,7 @@ pub const fn beta(kind: BranchKind) -> &'static str {
 
 /// Layer and name within its block of a tensor that belongs to one.
 pub fn in_block(name: &str) -> Option<(usize, &str)> {
-    let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (layer, part) = name.strip_prefix(BLOCKS)?.split_once('.')?;
     Some((layer.parse().ok()?, part))
 }
 
@@ -69,78 +78,216 @@ pub fn is_query_or_key(part: &str) -> bool {
 
 /// A linear map of a block: name without `.weight`, output and input size, whether it has a bias.
 pub struct LinearName {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub shape: [usize; 2],
     pub bias: bool,
 }
 
-/// Query, key, value, output.
+impl LinearName {
+    fn new(name: impl Into<Cow<'static, str>>, shape: [usize; 2], bias: bool) -> Self {
+        Self { name: name.into(), shape, bias }
+    }
+}
+
+/// Query, key, value, output of grouped attention.
 pub fn attention(config: &AttentionConfig, hidden: usize) -> [LinearName; 4] {
-    let (queries, keys) = (config.shape.heads * config.shape.head_dim, config.shape.kv_heads * config.shape.head_dim);
+    let AttentionShape { heads, kv_heads, head_dim, value_dim, .. } = config.shape;
     let bias = config.input_bias;
     [
-        LinearName { name: "self_attn.q_proj", shape: [queries, hidden], bias },
-        LinearName { name: "self_attn.k_proj", shape: [keys, hidden], bias },
-        LinearName { name: "self_attn.v_proj", shape: [keys, hidden], bias },
-        LinearName { name: "self_attn.o_proj", shape: [hidden, queries], bias: config.output_bias },
+        LinearName::new("self_attn.q_proj", [heads * head_dim, hidden], bias),
+        LinearName::new("self_attn.k_proj", [kv_heads * head_dim, hidden], bias),
+        LinearName::new("self_attn.v_proj", [kv_heads * value_dim, hidden], bias),
+        output(config, hidden),
     ]
+}
+
+/// Output of any attention.
+pub fn output(config: &AttentionConfig, hidden: usize) -> LinearName {
+    let width = config.shape.heads * config.shape.value_dim;
+    LinearName::new("self_attn.o_proj", [hidden, width], config.output_bias)
 }
 
 /// Norms of queries and keys, where there are any.
 pub const HEAD_NORMS: [&str; 2] = ["self_attn.q_norm.weight", "self_attn.k_norm.weight"];
 
-/// Gate, up, down.
-pub fn feed_forward(config: &FeedForwardConfig, hidden: usize) -> [LinearName; 3] {
-    let FeedForwardConfig::Gated { intermediate, bias } = *config;
+/// Widths of the norms of queries and keys.
+pub fn head_norm_widths(config: &AttentionConfig) -> Option<[usize; 2]> {
+    let AttentionShape { heads, kv_heads, head_dim, .. } = config.shape;
+    match config.head_norm {
+        HeadNorm::None => None,
+        HeadNorm::Each => Some([head_dim; 2]),
+        HeadNorm::Whole => Some([heads * head_dim, kv_heads * head_dim]),
+    }
+}
+
+/// The maps of latent attention but its output.
+pub struct LatentNames {
+    /// The queries' latent vector, its norm and width, where they have one.
+    pub query_down: Option<(LinearName, &'static str, usize)>,
+    /// To queries.
+    pub query: LinearName,
+    /// The keys' and values' latent vector.
+    pub down: LinearName,
+    /// Its norm and width.
+    pub norm: (&'static str, usize),
+    /// The part of the keys that carries the position.
+    pub rotated: LinearName,
+    /// The rest of the keys.
+    pub key: LinearName,
+    /// Values.
+    pub value: LinearName,
+}
+
+/// The maps of latent attention; none where it is another.
+pub fn latent(config: &AttentionConfig, hidden: usize) -> Option<LatentNames> {
+    let AttentionKind::Latent { query_rank, rank, turned } = config.kind else { return None };
+    let AttentionShape { heads, head_dim, value_dim, .. } = config.shape;
+    let bias = config.input_bias;
+    let query_down = query_rank.map(|rank| {
+        (LinearName::new("self_attn.q_a_proj", [rank, hidden], bias), "self_attn.q_a_layernorm.weight", rank)
+    });
+    let name = if query_rank.is_some() { "self_attn.q_b_proj" } else { "self_attn.q_proj" };
+    Some(LatentNames {
+        query_down,
+        query: LinearName::new(name, [heads * head_dim, query_rank.unwrap_or(hidden)], false),
+        down: LinearName::new("self_attn.kv_a_latent", [rank, hidden], bias),
+        norm: ("self_attn.kv_a_layernorm.weight", rank),
+        rotated: LinearName::new("self_attn.kv_a_rotated", [turned, hidden], bias),
+        key: LinearName::new("self_attn.kv_b_key", [heads * (head_dim - turned), rank], false),
+        value: LinearName::new("self_attn.kv_b_value", [heads * value_dim, rank], false),
+    })
+}
+
+/// Gate, up, down of a gated feed-forward whose names begin with `prefix`.
+pub fn gated(prefix: &str, intermediate: usize, hidden: usize, bias: bool) -> [LinearName; 3] {
     [
-        LinearName { name: "mlp.gate_proj", shape: [intermediate, hidden], bias },
-        LinearName { name: "mlp.up_proj", shape: [intermediate, hidden], bias },
-        LinearName { name: "mlp.down_proj", shape: [hidden, intermediate], bias },
+        LinearName::new(format!("{prefix}gate_proj"), [intermediate, hidden], bias),
+        LinearName::new(format!("{prefix}up_proj"), [intermediate, hidden], bias),
+        LinearName::new(format!("{prefix}down_proj"), [hidden, intermediate], bias),
     ]
 }
 
-/// Every tensor that a checkpoint of this configuration holds, with its shape.
+/// What names of a feed-forward begin with.
+pub const FEED_FORWARD: &str = "mlp.";
+/// What names of experts begin with, before their number.
+pub const EXPERTS: &str = "mlp.experts.";
+/// What names of the expert that all visit begin with.
+pub const SHARED: &str = "mlp.shared_expert.";
+/// What corrects the scores where experts are chosen.
+pub const CORRECTION: &str = "mlp.router_correction";
+
+/// The maps of a feed-forward.
+pub fn feed_forward(config: &FeedForwardConfig, hidden: usize) -> Vec<LinearName> {
+    match config {
+        FeedForwardConfig::Gated { intermediate, bias, .. } => gated(FEED_FORWARD, *intermediate, hidden, *bias).into(),
+        FeedForwardConfig::Plain { intermediate, bias, .. } => plain(*intermediate, hidden, *bias).into(),
+        FeedForwardConfig::Experts(experts) => {
+            let of = |expert| gated(&format!("{EXPERTS}{expert}."), experts.intermediate, hidden, false);
+            let shared = experts.shared.map(|shared| gated(SHARED, shared.intermediate, hidden, false));
+            let gate = experts.shared.filter(|shared| shared.gated).map(|_| shared_gate(hidden));
+            let own = (0..experts.count).flat_map(of).chain(shared.into_iter().flatten()).chain(gate);
+            std::iter::once(router(experts.count, hidden)).chain(own).collect()
+        }
+    }
+}
+
+/// Up, down.
+pub fn plain(intermediate: usize, hidden: usize, bias: bool) -> [LinearName; 2] {
+    [
+        LinearName::new("mlp.up_proj", [intermediate, hidden], bias),
+        LinearName::new("mlp.down_proj", [hidden, intermediate], bias),
+    ]
+}
+
+/// What scores experts.
+pub fn router(experts: usize, hidden: usize) -> LinearName {
+    LinearName::new("mlp.router", [experts, hidden], false)
+}
+
+/// The gate of the expert that all visit.
+pub fn shared_gate(hidden: usize) -> LinearName {
+    LinearName::new("mlp.shared_expert_gate", [1, hidden], false)
+}
+
+/// The bias of a norm.
+pub fn norm_bias(weight: &str) -> String {
+    format!("{}.bias", weight.trim_end_matches(".weight"))
+}
+
+/// Every tensor that the decoder asks for, under its own name, with its shape.
 pub fn all(config: &DecoderConfig) -> Vec<(String, Vec<usize>)> {
-    let mut all =
-        vec![(EMBEDDING.to_owned(), vec![config.vocab, config.hidden]), (FINAL_NORM.to_owned(), vec![config.hidden])];
+    let hidden = config.hidden;
+    let mut all = vec![(EMBEDDING.to_owned(), vec![config.vocab, hidden])];
+    all.extend(config.embedding.positions.map(|positions| (POSITIONS.to_owned(), vec![positions, hidden])));
+    all.extend(of_norm(config.norm, FINAL_NORM, hidden));
     if !config.tied {
-        all.push((HEAD.to_owned(), vec![config.vocab, config.hidden]));
+        all.push((HEAD.to_owned(), vec![config.vocab, hidden]));
+    }
+    if config.head.bias {
+        all.push((HEAD_BIAS.to_owned(), vec![config.vocab]));
     }
     for (layer, block_config) in config.blocks.iter().enumerate() {
         let prefix = block(layer);
-        all.extend(of_block(block_config, config.hidden).map(|(name, shape)| (format!("{prefix}{name}"), shape)));
+        all.extend(of_block(block_config, config).map(|(name, shape)| (format!("{prefix}{name}"), shape)));
     }
     all
 }
 
-fn of_block(config: &BlockConfig, hidden: usize) -> impl Iterator<Item = (String, Vec<usize>)> {
-    let linear = |LinearName { name, shape, bias }: LinearName| {
-        let bias = bias.then(|| (format!("{name}.bias"), vec![shape[0]]));
-        std::iter::once((format!("{name}.weight"), shape.to_vec())).chain(bias)
+type Named = (String, Vec<usize>);
+
+/// The tensors of one block.
+pub fn of_block(block: &BlockConfig, config: &DecoderConfig) -> impl Iterator<Item = Named> + use<> {
+    let (form, norm, hidden) = (block.form, config.norm, config.hidden);
+    let attention = match latent(&block.attention, hidden) {
+        None => attention(&block.attention, hidden).into_iter().flat_map(of_linear).collect(),
+        Some(names) => of_latent(names, output(&block.attention, hidden), norm),
     };
-    let (form, head_dim) = (config.form, config.attention.shape.head_dim);
-    let head_norms = HEAD_NORMS.into_iter().filter(|_| config.attention.head_norm);
-    let linears = attention(&config.attention, hidden).into_iter().chain(feed_forward(&config.feed_forward, hidden));
+    let widths = head_norm_widths(&block.attention).into_iter().flatten();
+    let correction = match &block.feed_forward {
+        FeedForwardConfig::Experts(experts) if experts.corrected => Some((CORRECTION.to_owned(), vec![experts.count])),
+        _ => None,
+    };
     [Attention, FeedForward]
         .into_iter()
-        .flat_map(move |kind| of_branch(form, kind, hidden))
-        .chain(head_norms.map(move |name| (name.to_owned(), vec![head_dim])))
-        .chain(linears.flat_map(linear))
+        .flat_map(move |kind| of_branch(form, kind, norm, hidden))
+        .chain(HEAD_NORMS.into_iter().zip(widths).flat_map(move |(name, width)| of_norm(norm, name, width)))
+        .chain(attention)
+        .chain(feed_forward(&block.feed_forward, hidden).into_iter().flat_map(of_linear))
+        .chain(correction)
+}
+
+fn of_linear(LinearName { name, shape, bias }: LinearName) -> impl Iterator<Item = Named> {
+    let bias = bias.then(|| (format!("{name}.bias"), vec![shape[0]]));
+    std::iter::once((format!("{name}.weight"), shape.to_vec())).chain(bias)
+}
+
+fn of_latent(names: LatentNames, output: LinearName, norm: NormKind) -> Vec<Named> {
+    let LatentNames { query_down, query, down, norm: own_norm, rotated, key, value } = names;
+    let (query_down, query_norm) = query_down.map(|(linear, name, width)| (linear, (name, width))).unzip();
+    let norms = query_norm.into_iter().chain([own_norm]).flat_map(move |(name, width)| of_norm(norm, name, width));
+    let linears = query_down.into_iter().chain([query, down, rotated, key, value, output]);
+    linears.flat_map(of_linear).chain(norms).collect()
+}
+
+fn of_norm(kind: NormKind, weight: &str, width: usize) -> impl Iterator<Item = Named> {
+    let bias = matches!(kind, NormKind::Layer { bias: true }).then(|| (norm_bias(weight), vec![width]));
+    std::iter::once((weight.to_owned(), vec![width])).chain(bias)
 }
 
 /// Norms and factor of one branch.
-fn of_branch(form: BranchForm, kind: BranchKind, hidden: usize) -> impl Iterator<Item = (String, Vec<usize>)> {
+fn of_branch(form: BranchForm, kind: BranchKind, norm: NormKind, hidden: usize) -> impl Iterator<Item = Named> {
     let norms = [(form.norm_in, norm_in(kind)), (form.norm_out, norm_out(kind)), (form.norm_join, norm_join(kind))];
     let beta = match form.beta {
-        Beta::One => None,
+        Beta::Fixed(_) => None,
         Beta::Vector => Some(hidden),
         Beta::Scalar => Some(1),
     };
-    let norms = norms.into_iter().filter(|(there, _)| *there).map(move |(_, name)| (name.to_owned(), vec![hidden]));
+    let norms = norms.into_iter().filter(|(there, _)| *there).flat_map(move |(_, name)| of_norm(norm, name, hidden));
     norms.chain(beta.map(|size| (self::beta(kind).to_owned(), vec![size])))
 }
 
 /// Tensors that checkpoints carry although nothing reads them: rotary tables of old Llama exports, a second copy of a tied head.
 pub fn is_ignored(name: &str, config: &DecoderConfig) -> bool {
-    name.ends_with("rotary_emb.inv_freq") || (config.tied && name == HEAD)
+    let second_head = || config.tied && name == config.layout.stored(HEAD, &[1, 1]).name;
+    name.ends_with("rotary_emb.inv_freq") || second_head() || config.layout.ignores(name)
 }

@@ -5,10 +5,10 @@ use std::{fmt, str::FromStr};
 use serde::{Serialize, Serializer};
 
 /// What δ is multiplied by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Beta {
-    /// Nothing.
-    One,
+    /// A number, mostly 1.
+    Fixed(f64),
     /// A learned factor for each dimension, 1e-4 at first (LayerScale, Touvron et al., arXiv 2103.17239).
     Vector,
     /// One learned factor, 0 at first (SkipInit, De & Smith, arXiv 2002.10444).
@@ -19,7 +19,7 @@ impl Beta {
     /// Whether there is a parameter.
     #[must_use]
     pub const fn is_learned(self) -> bool {
-        !matches!(self, Self::One)
+        !matches!(self, Self::Fixed(_))
     }
 }
 
@@ -41,7 +41,7 @@ pub struct BranchForm {
 }
 
 const PRE: BranchForm =
-    BranchForm { norm_in: true, norm_out: false, norm_join: false, alpha: 1.0, beta: Beta::One, scale: 1.0 };
+    BranchForm { norm_in: true, norm_out: false, norm_join: false, alpha: 1.0, beta: Beta::Fixed(1.0), scale: 1.0 };
 const POST: BranchForm = BranchForm { norm_in: false, norm_join: true, ..PRE };
 
 /// A norm placement. To add one: one variant, one row in [`Placement::form`], one name.

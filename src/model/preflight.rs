@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DecoderConfig, ModelError, PreflightReport, names};
+use super::{DecoderConfig, ModelError, PreflightReport, layout, names};
 use crate::source::TensorFiles;
 
 /// Two names nearer than this are probably meant to be the same.
@@ -11,7 +11,7 @@ const NEAR: f64 = 0.85;
 const COMPARED: usize = 100;
 
 pub fn check(config: &DecoderConfig, files: &TensorFiles) -> Result<(), ModelError> {
-    let expected: BTreeMap<String, Vec<usize>> = names::all(config).into_iter().collect();
+    let expected: BTreeMap<String, Vec<usize>> = layout::all_stored(config);
     let found = files.tensors();
     let unexpected: Vec<String> = found
         .keys()

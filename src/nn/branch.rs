@@ -18,12 +18,21 @@ pub struct Branch<F> {
     pub norm_join: Option<Norm>,
     /// α, on the residual stream.
     pub alpha: f64,
-    /// β, on what the branch adds: `[hidden]` or `[1]`; absent for 1.
-    pub beta: Option<Tensor>,
+    /// β, on what the branch adds.
+    pub beta: Factor,
     /// s, on the normed input: 1/√(layer + 1) in LayerNorm Scaling.
     pub scale: f64,
     /// f, attention or feed-forward.
     pub sublayer: F,
+}
+
+/// What a branch's result is multiplied by.
+#[derive(Clone, Debug)]
+pub enum Factor {
+    /// One number, mostly 1.
+    Fixed(f64),
+    /// `[hidden]` or `[1]`.
+    Learned(Tensor),
 }
 
 impl<F> Branch<F> {
@@ -34,7 +43,10 @@ impl<F> Branch<F> {
     pub fn delta(&self, x: &Tensor, forward: impl FnOnce(&F, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let inner = scaled(normed(x, self.norm_in.as_ref())?, self.scale)?;
         let outer = normed(&forward(&self.sublayer, &inner)?, self.norm_out.as_ref())?;
-        self.beta.as_ref().map_or(Ok(outer.clone()), |beta| outer.broadcast_mul(beta))
+        match &self.beta {
+            Factor::Fixed(beta) => scaled(outer, *beta),
+            Factor::Learned(beta) => outer.broadcast_mul(beta),
+        }
     }
 
     /// x', the stream after the branch.

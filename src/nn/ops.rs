@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-use super::{AttentionShape, Ragged, cpu};
+use super::{Activation, AttentionShape, Ragged, RopeTables, attention::Sight, cpu};
 
 fn fused(x: &Tensor) -> bool {
     x.device().is_cpu() && !x.track_op()
@@ -31,43 +31,91 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     x32.broadcast_mul(&scale)?.broadcast_mul(&gain.to_dtype(DType::F32)?)?.to_dtype(x.dtype())
 }
 
+/// `(x − mean) / √(var + ε) · gain + bias` over the last dimension; `x: [tokens, hidden]`, `gain`, `bias`: `[hidden]`.
+///
+/// # Errors
+/// Shapes that do not fit, or an error of the device.
+pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
+    let gain = dense_f32(gain)?;
+    let bias = bias.map_or_else(|| gain.zeros_like(), dense_f32)?;
+    if fused(x) {
+        return dense_f32(x)?.apply_op3_no_bwd(&gain, &bias, &cpu::LayerNorm { eps })?.to_dtype(x.dtype());
+    }
+    let x32 = x.to_dtype(DType::F32)?;
+    let centred = x32.broadcast_sub(&x32.mean_keepdim(D::Minus1)?)?;
+    let scale = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
+    centred.broadcast_mul(&scale)?.broadcast_mul(&gain)?.broadcast_add(&bias)?.to_dtype(x.dtype())
+}
+
 /// `silu(gate) · up`, elementwise.
 ///
 /// # Errors
 /// Shapes that differ, or an error of the device.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if fused(gate) {
-        return dense_f32(gate)?.apply_op2_no_bwd(&dense_f32(up)?, &cpu::SwiGlu)?.to_dtype(gate.dtype());
-    }
-    gate.silu()? * up
+    gated(Activation::Silu, gate, up)
 }
 
-/// Rotates every head of `x: [tokens, heads · head_dim]` by its token's position; `cos`, `sin`: `[positions, head_dim / 2]`.
+/// `activation(gate) · up`, elementwise.
+///
+/// # Errors
+/// Shapes that differ, or an error of the device.
+pub fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if fused(gate) {
+        let kernel = cpu::Gate { activation };
+        return dense_f32(gate)?.apply_op2_no_bwd(&dense_f32(up)?, &kernel)?.to_dtype(gate.dtype());
+    }
+    composed_activation(activation, gate)? * up
+}
+
+/// `activation(x)`, elementwise.
+///
+/// # Errors
+/// An error of the device.
+pub fn activate(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    if fused(x) {
+        return dense_f32(x)?.apply_op1_no_bwd(&cpu::Activate { activation })?.to_dtype(x.dtype());
+    }
+    composed_activation(activation, x)
+}
+
+fn composed_activation(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    match activation {
+        Activation::Silu => x.silu(),
+        Activation::Gelu => x.gelu_erf(),
+        Activation::GeluTanh => x.gelu(),
+        Activation::Relu => x.relu(),
+    }
+}
+
+/// Rotates the first elements of every head of `x: [tokens, heads · head_dim]` by its token's position: as many as the tables are for.
 ///
 /// # Errors
 /// Tables shorter than the longest sequence, shapes that do not fit, or an error of the device.
-pub fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor, batch: &Ragged) -> Result<Tensor> {
+pub fn rotate(x: &Tensor, head_dim: usize, tables: &RopeTables, batch: &Ragged) -> Result<Tensor> {
+    let RopeTables { cos, sin } = tables;
     if fused(x) {
-        return dense_f32(x)?.apply_op3_no_bwd(cos, sin, &cpu::Rotate { batch })?.to_dtype(x.dtype());
+        return dense_f32(x)?.apply_op3_no_bwd(cos, sin, &cpu::Rotate { head_dim, batch })?.to_dtype(x.dtype());
     }
     let (tokens, width) = x.dims2()?;
     let half = cos.dim(1)?;
     let positions = Tensor::new(batch.positions(), x.device())?;
-    let x32 = x.to_dtype(DType::F32)?.reshape((tokens, width / (2 * half), 2 * half))?;
+    let x32 = x.to_dtype(DType::F32)?.reshape((tokens, width / head_dim, head_dim))?;
     let (cos, sin) = (cos.index_select(&positions, 0)?.unsqueeze(1)?, sin.index_select(&positions, 0)?.unsqueeze(1)?);
     let (x1, x2) = (x32.narrow(2, 0, half)?, x32.narrow(2, half, half)?);
     let y1 = (x1.broadcast_mul(&cos)? - x2.broadcast_mul(&sin)?)?;
     let y2 = (x2.broadcast_mul(&cos)? + x1.broadcast_mul(&sin)?)?;
-    Tensor::cat(&[y1, y2], 2)?.reshape((tokens, width))?.to_dtype(x.dtype())
+    let rest = x32.narrow(2, 2 * half, head_dim - 2 * half)?;
+    let parts = if rest.elem_count() == 0 { vec![y1, y2] } else { vec![y1, y2, rest] };
+    Tensor::cat(&parts, 2)?.reshape((tokens, width))?.to_dtype(x.dtype())
 }
 
-/// Causal attention of every sequence with itself; see [`cpu::CausalAttention`] for formula and shapes.
+/// Attention of every sequence with itself; see [`cpu::SoftmaxAttention`] for formula and shapes.
 ///
 /// # Errors
 /// Shapes that do not fit, or an error of the device.
-pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, batch: &Ragged) -> Result<Tensor> {
+pub fn softmax_attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape, batch: &Ragged) -> Result<Tensor> {
     if fused(q) {
-        let kernel = cpu::CausalAttention { shape, batch };
+        let kernel = cpu::SoftmaxAttention { shape, batch };
         return dense_f32(q)?.apply_op3_no_bwd(&dense_f32(k)?, &dense_f32(v)?, &kernel)?.to_dtype(q.dtype());
     }
     let mut out = Vec::new();
@@ -96,7 +144,7 @@ fn end_of_padded_group(batch: &Ragged, first: usize, heads: usize) -> usize {
 }
 
 /// The same by plain tensor operations on sequences padded to the group's longest. Padding stands right of the real
-/// tokens, where the causal mask hides it; its rows are dropped again.
+/// tokens, where the mask hides it; its rows are dropped again.
 fn padded_attention(
     q: &Tensor,
     k: &Tensor,
@@ -105,26 +153,29 @@ fn padded_attention(
     batch: &Ragged,
     group: Range<usize>,
 ) -> Result<Tensor> {
-    let AttentionShape { heads, kv_heads, head_dim, window } = shape;
+    let AttentionShape { heads, kv_heads, head_dim, value_dim, .. } = shape;
     let (sequences, share) = (group.len(), heads / kv_heads);
     let queries = Padded::new(group.clone().map(|sequence| batch.span(sequence).collect()));
     let keys = Padded::new(group.clone().map(|sequence| batch.path(sequence).collect()));
-    let split = |x: &Tensor, rows: &Padded, heads: usize| {
+    let split = |x: &Tensor, rows: &Padded, heads: usize, size: usize| {
         let x = x.index_select(&Tensor::new(rows.rows.as_slice(), x.device())?, 0)?;
-        x.reshape((sequences, rows.length, heads, head_dim))?.transpose(1, 2)?.contiguous()
+        x.reshape((sequences, rows.length, heads, size))?.transpose(1, 2)?.contiguous()
     };
-    let q = split(q, &queries, heads)?.reshape((sequences * kv_heads, share * queries.length, head_dim))?;
-    let k = split(k, &keys, kv_heads)?.reshape((sequences * kv_heads, keys.length, head_dim))?;
-    let v = split(v, &keys, kv_heads)?.reshape((sequences * kv_heads, keys.length, head_dim))?;
-    let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)?.to_dtype(DType::F32)? / (head_dim as f64).sqrt())?;
+    let q = split(q, &queries, heads, head_dim)?.reshape((sequences * kv_heads, share * queries.length, head_dim))?;
+    let k = split(k, &keys, kv_heads, head_dim)?.reshape((sequences * kv_heads, keys.length, head_dim))?;
+    let v = split(v, &keys, kv_heads, value_dim)?.reshape((sequences * kv_heads, keys.length, value_dim))?;
+    let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)?.to_dtype(DType::F32)? * shape.scale)?;
+    let scores = match shape.soft_cap {
+        Some(cap) => ((scores / cap)?.tanh()? * cap)?,
+        None => scores,
+    };
     let scores = scores.reshape((sequences, heads, queries.length, keys.length))?;
-    let depths: Vec<usize> = group.map(|sequence| batch.depth(sequence)).collect();
-    let mask = causal_mask(&depths, queries.length, keys.length, window, q.device())?;
+    let mask = mask(batch, group, (queries.length, keys.length), shape, q.device())?;
     let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?.to_dtype(v.dtype())?;
     let mixed = weights.reshape((sequences * kv_heads, share * queries.length, keys.length))?.matmul(&v)?;
-    let mixed = mixed.reshape((sequences, heads, queries.length, head_dim))?.transpose(1, 2)?.contiguous()?;
+    let mixed = mixed.reshape((sequences, heads, queries.length, value_dim))?.transpose(1, 2)?.contiguous()?;
     let real = Tensor::new(queries.real.as_slice(), q.device())?;
-    mixed.reshape((sequences * queries.length, heads * head_dim))?.index_select(&real, 0)
+    mixed.reshape((sequences * queries.length, heads * value_dim))?.index_select(&real, 0)
 }
 
 /// Rows of some sequences, padded on the right to the longest of them.
@@ -151,22 +202,29 @@ impl Padded {
     }
 }
 
-/// 0 where the query (row) sees the key (column): itself and at most `window − 1` before it; −∞ elsewhere. `[depths, 1, queries, keys]`; a single
-/// mask serves all sequences that begin anew.
-fn causal_mask(
-    depths: &[usize],
-    queries: usize,
-    keys: usize,
-    window: Option<usize>,
+/// 0 where the query (row) sees the key (column), −∞ elsewhere. `[sequences, 1, queries, keys]`; a single mask serves all sequences
+/// where only what comes before is seen and all begin anew.
+fn mask(
+    batch: &Ragged,
+    group: Range<usize>,
+    (queries, keys): (usize, usize),
+    shape: AttentionShape,
     device: &Device,
 ) -> Result<Tensor> {
-    let window = window.unwrap_or(usize::MAX);
-    let depths = if depths.iter().all(|&depth| depth == 0) { &depths[..1] } else { depths };
-    let row = |position: usize| {
-        (0..keys).map(move |key| if key <= position && position - key < window { 0.0 } else { f32::NEG_INFINITY })
+    let window = shape.window.unwrap_or(usize::MAX);
+    let alike = shape.sight == Sight::Back && group.clone().all(|sequence| batch.depth(sequence) == 0);
+    let group = if alike { group.start..group.start + 1 } else { group };
+    let of = |sequence: usize| {
+        let (depth, own) = (batch.depth(sequence), batch.span(sequence).len());
+        (0..queries).flat_map(move |query| {
+            let position = depth + query;
+            let last = if shape.sight == Sight::Back { position } else { depth + own - 1 };
+            let first = (position + 1).saturating_sub(window);
+            (0..keys).map(move |key| if (first..=last).contains(&key) { 0.0 } else { f32::NEG_INFINITY })
+        })
     };
-    let mask: Vec<f32> = depths.iter().flat_map(|&depth| (depth..depth + queries).flat_map(row)).collect();
-    Tensor::from_vec(mask, (depths.len(), 1, queries, keys), device)
+    let mask: Vec<f32> = group.clone().flat_map(of).collect();
+    Tensor::from_vec(mask, (group.len(), 1, queries, keys), device)
 }
 
 #[cfg(test)]
@@ -211,9 +269,51 @@ mod tests {
     #[test]
     fn fused_and_composed_rotary_agree() {
         let batch = Ragged::new([5, 1, 30]);
-        let (cos, sin) = (wave(30, 6, 0.3), wave(30, 6, 0.9));
+        let tables = RopeTables { cos: wave(30, 6, 0.3), sin: wave(30, 6, 0.9) };
         let x = wave(36, 36, 0.0);
-        assert_close(&rotate(&x, &cos, &sin, &batch).unwrap(), &rotate(&tracked(&x), &cos, &sin, &batch).unwrap());
+        assert_close(&rotate(&x, 12, &tables, &batch).unwrap(), &rotate(&tracked(&x), 12, &tables, &batch).unwrap());
+    }
+
+    #[test]
+    fn fused_and_composed_layer_norm_agree() {
+        let (x, gain, bias) =
+            (wave(37, 50, 0.0), wave(1, 50, 1.0).squeeze(0).unwrap(), wave(1, 50, 2.0).squeeze(0).unwrap());
+        for bias in [None, Some(&bias)] {
+            let fused = layer_norm(&x, &gain, bias, 1e-5).unwrap();
+            assert_close(&fused, &layer_norm(&tracked(&x), &gain, bias, 1e-5).unwrap());
+        }
+    }
+
+    #[test]
+    fn fused_activations_agree_with_candle_s() {
+        let x = (wave(37, 50, 0.0) * 8.0).unwrap();
+        for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+            assert_close(&activate(activation, &x).unwrap(), &activate(activation, &tracked(&x)).unwrap());
+            let fused = gated(activation, &x, &x).unwrap();
+            assert_close(&fused, &gated(activation, &tracked(&x), &x).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_head_is_rotated_and_the_rest_stays() {
+        let (batch, tables) = (Ragged::new([5, 1]), RopeTables { cos: wave(5, 2, 0.3), sin: wave(5, 2, 0.9) });
+        let x = wave(6, 14, 0.0);
+        let fused = rotate(&x, 7, &tables, &batch).unwrap();
+        assert_close(&fused, &rotate(&tracked(&x), 7, &tables, &batch).unwrap());
+        assert_close(&fused.narrow(1, 11, 3).unwrap(), &x.narrow(1, 11, 3).unwrap());
+    }
+
+    #[test]
+    fn fused_and_composed_attention_agree_with_bounds_other_values_and_sight_both_ways() {
+        let batch = Ragged::new([1, 70, 33, 128]);
+        let plain = AttentionShape { value_dim: 12, ..AttentionShape::new(4, 2, 10) };
+        let both = AttentionShape { sight: Sight::Both, ..plain };
+        for shape in [plain, AttentionShape { soft_cap: Some(0.5), scale: 0.7, ..plain }, both] {
+            let (q, k, v) = (wave(232, 40, 0.0), wave(232, 20, 1.0), wave(232, 24, 2.0));
+            let fused = softmax_attention(&q, &k, &v, shape, &batch).unwrap();
+            assert_eq!(fused.dims(), [232, 48]);
+            assert_close(&fused, &softmax_attention(&tracked(&q), &k, &v, shape, &batch).unwrap());
+        }
     }
 
     #[test]
@@ -221,11 +321,11 @@ mod tests {
         let batch = Ragged::new([1, 70, 33, 128]);
         for (heads, kv_heads, head_dim) in [(4, 2, 10), (3, 3, 32), (4, 1, 64)] {
             for window in [None, Some(1), Some(7), Some(40), Some(500)] {
-                let shape = AttentionShape { heads, kv_heads, head_dim, window };
+                let shape = AttentionShape::new(heads, kv_heads, head_dim).with_window(window);
                 let q = wave(232, heads * head_dim, 0.0);
                 let (k, v) = (wave(232, kv_heads * head_dim, 1.0), wave(232, kv_heads * head_dim, 2.0));
-                let fused = causal_attention(&q, &k, &v, shape, &batch).unwrap();
-                assert_close(&fused, &causal_attention(&tracked(&q), &k, &v, shape, &batch).unwrap());
+                let fused = softmax_attention(&q, &k, &v, shape, &batch).unwrap();
+                assert_close(&fused, &softmax_attention(&tracked(&q), &k, &v, shape, &batch).unwrap());
             }
         }
     }
@@ -251,27 +351,27 @@ mod tests {
         let rows: Vec<u32> = whole.iter().flatten().map(|&row| row as u32).collect();
         let rows = Tensor::new(rows, &Device::Cpu).unwrap();
         for window in [None, Some(1), Some(20), Some(40), Some(500)] {
-            let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 10, window };
+            let shape = AttentionShape::new(4, 2, 10).with_window(window);
             let (q, k, v) = (wave(165, 40, 0.0), wave(165, 20, 1.0), wave(165, 20, 2.0));
             let of = |x: &Tensor| x.index_select(&rows, 0).unwrap();
-            let expected = causal_attention(&of(&q), &of(&k), &of(&v), shape, &alone).unwrap();
+            let expected = softmax_attention(&of(&q), &of(&k), &of(&v), shape, &alone).unwrap();
             let own: Vec<u32> = (0..forest.sequences())
                 .flat_map(|s| alone.span(s).skip(forest.depth(s)).map(|row| row as u32))
                 .collect();
             let expected = expected.index_select(&Tensor::new(own, &Device::Cpu).unwrap(), 0).unwrap();
-            assert_close(&causal_attention(&q, &k, &v, shape, &forest).unwrap(), &expected);
-            assert_close(&causal_attention(&tracked(&q), &k, &v, shape, &forest).unwrap(), &expected);
+            assert_close(&softmax_attention(&q, &k, &v, shape, &forest).unwrap(), &expected);
+            assert_close(&softmax_attention(&tracked(&q), &k, &v, shape, &forest).unwrap(), &expected);
         }
     }
 
     #[test]
     fn the_composed_path_gives_every_operand_a_gradient() {
         let batch = Ragged::new([5, 8]);
-        let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 4, window: Some(3) };
+        let shape = AttentionShape::new(2, 1, 4).with_window(Some(3));
         let vars: Vec<Var> = [(13, 8, 0.0), (13, 4, 1.0), (13, 4, 2.0), (1, 8, 3.0)]
             .map(|(rows, columns, phase)| Var::from_tensor(&wave(rows, columns, phase)).unwrap())
             .into();
-        let out = causal_attention(&vars[0], &vars[1], &vars[2], shape, &batch).unwrap();
+        let out = softmax_attention(&vars[0], &vars[1], &vars[2], shape, &batch).unwrap();
         let out = rms_norm(&out, &vars[3].squeeze(0).unwrap(), 1e-5).unwrap();
         let gradients = swiglu(&out, &out).unwrap().sum_all().unwrap().backward().unwrap();
         for var in &vars {

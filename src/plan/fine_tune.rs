@@ -46,18 +46,22 @@ impl Start {
         let Some(block) = self.config.blocks.first() else {
             return Err(ModelError::Config { field: "blocks".to_owned(), problem: "there are none".to_owned() });
         };
-        let FeedForwardConfig::Gated { intermediate, .. } = block.feed_forward;
+        let (FeedForwardConfig::Gated { intermediate, .. }, [rope]) =
+            (&block.feed_forward, self.config.rotations.as_slice())
+        else {
+            return Err(ModelError::Untrainable { what: "kind of feed-forward" });
+        };
         let shape = block.attention.shape;
         let model = ModelSizes {
             layers: self.config.blocks.len(),
             hidden,
-            intermediate,
+            intermediate: *intermediate,
             heads: shape.heads,
             kv_heads: Some(shape.kv_heads),
             vocab: Some(vocab),
             tied,
             norm_eps,
-            rope_theta: self.config.rope.theta,
+            rope_theta: rope.theta,
         };
         Ok(Recipe { placement, model, ..recipe.clone() })
     }

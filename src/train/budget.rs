@@ -38,8 +38,8 @@ impl Budget {
         let a_token = 6.0 * products as f64 + (6 * layers * hidden) as f64 * recipe.seq_len as f64;
         let at_once = (recipe.micro_batch.unwrap_or(recipe.batch_size) * recipe.seq_len) as u64;
         // Stream twice, queries, keys, values, mixed values, gate and up of each block; about four more of the widest on the way.
-        let crate::model::FeedForwardConfig::Gated { intermediate, .. } = config.blocks[0].feed_forward;
-        let kept = layers * (6 * hidden + 2 * intermediate as u64) + 4 * intermediate as u64;
+        let intermediate = config.blocks[0].feed_forward.floats_per_token(config.hidden) as u64 / 3;
+        let kept = layers * (6 * hidden + 2 * intermediate) + 4 * intermediate;
         let shards = super::shards::on_host(all) as u64;
         Self {
             parameters: all,

@@ -67,15 +67,15 @@ impl Network {
             parameters.push(Parameter::new(names, weights, device, dtype)?);
             Ok(parameters.len() - 1)
         };
+        if let Some(what) = config.untrainable() {
+            candle_core::bail!("model cannot be trained (its {what})")
+        }
         let embedding = add(&[names::EMBEDDING.to_owned()])?;
         let mut blocks = Vec::new();
         for (layer, block) in config.blocks.iter().enumerate() {
             let prefix = names::block(layer);
             let attention = names::attention(&block.attention, config.hidden);
             let feed_forward = names::feed_forward(&block.feed_forward, config.hidden);
-            if block.attention.head_norm || attention.iter().chain(&feed_forward).any(|linear| linear.bias) {
-                candle_core::bail!("block {layer} cannot be trained (biases or norms of heads)")
-            }
             let weight = |linear: &names::LinearName| format!("{prefix}{}.weight", linear.name);
             let mut branch = |kind: BranchKind| -> Result<BranchIds> {
                 let form = block.form;
@@ -101,7 +101,7 @@ impl Network {
         }
         let final_norm = add(&[names::FINAL_NORM.to_owned()])?;
         let head = if config.tied { embedding } else { add(&[names::head(&config).to_owned()])? };
-        let rope = config.rope.tables(positions, device)?;
+        let rope = config.rotations[0].tables(positions, device)?;
         let shards = Shard::of(&parameters)?;
         let device = device.clone();
         Ok(Self { config, parameters, blocks, embedding, final_norm, head, rope, device, shards })

@@ -7,9 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{AdamW, ComputeType, Drawing, Init, init::DEFAULT_INIT_STD, schedule::Schedule};
 use crate::{
     files::{NoDataFile, shipped_or_read},
-    model::{AttentionConfig, BlockConfig, DecoderConfig, FeedForwardConfig, ModelError, Placement},
+    model::{
+        AttentionConfig, BlockConfig, DecoderConfig, EmbeddingConfig, FeedForwardConfig, HeadConfig, Layout,
+        ModelError, NormKind, Placement, Topology,
+    },
     nn::{
-        AttentionShape,
+        Activation, AttentionShape,
         rope::{Rope, RopeScaling},
     },
 };
@@ -282,21 +285,26 @@ impl Recipe {
             return Err(ModelError::Config { field: "heads".to_owned(), problem });
         }
         let head_dim = hidden / heads;
-        let shape = AttentionShape { heads, kv_heads: kv_heads.unwrap_or(heads), head_dim, window: None };
+        let shape = AttentionShape::new(heads, kv_heads.unwrap_or(heads), head_dim);
         let block = |layer| BlockConfig {
             form: self.placement.form(layer, layers),
-            attention: AttentionConfig { shape, input_bias: false, output_bias: false, head_norm: false },
-            feed_forward: FeedForwardConfig::Gated { intermediate, bias: false },
+            attention: AttentionConfig::plain(shape),
+            feed_forward: FeedForwardConfig::Gated { activation: Activation::Silu, intermediate, bias: false },
         };
         let config = DecoderConfig {
             family: "depthscope",
             vocab: vocab.unwrap_or(tokenizer_vocab),
             hidden,
             context: self.seq_len,
+            norm: NormKind::Rms { offset: 0.0 },
             norm_eps,
             tied,
-            rope: Rope { theta: rope_theta, head_dim, scaling: RopeScaling::None },
+            embedding: EmbeddingConfig::PLAIN,
+            head: HeadConfig::PLAIN,
+            rotations: vec![Rope { theta: rope_theta, turned: head_dim, scaling: RopeScaling::None }],
             placement: self.placement,
+            topology: Topology::Sequential,
+            layout: Layout::default(),
             blocks: (0..layers).map(block).collect(),
         };
         config.checked()

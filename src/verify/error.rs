@@ -11,7 +11,15 @@ use crate::{
 /// Why there is no comparison. None of these says that the two implementations differ.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// There is nothing to compare with.
+    /// No model of the family to compare with.
+    #[error(
+        "model cannot be verified (there is no comparison with candle-transformers' {architecture}); compare with transformers instead"
+    )]
+    NoReference {
+        /// The architecture that config.json names.
+        architecture: &'static str,
+    },
+    /// Something of the model has no counterpart.
     #[error(
         "model cannot be verified (candle-transformers has no {} for {architecture}); {}",
         listed(missing),

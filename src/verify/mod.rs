@@ -48,11 +48,14 @@ use crate::{
 /// reference that does not fit into memory; an interruption.
 pub fn verify(decoder: &Decoder, config: &Value, tokens: &[u32], watch: &Watch<'_>) -> Result<Comparison, VerifyError> {
     let family = families::family(config)?;
-    let missing = family.reference.missing(decoder.config(), decoder.dtype());
+    let Some(reference) = &family.reference else {
+        return Err(VerifyError::NoReference { architecture: family.architecture });
+    };
+    let missing = reference.missing(decoder.config(), decoder.dtype());
     if !missing.is_empty() {
         return Err(VerifyError::NotImplemented { architecture: family.architecture, missing });
     }
-    let (window, limit) = family.reference.window_and_limit(decoder.config());
+    let (window, limit) = reference.window_and_limit(decoder.config());
     let cut = limit.filter(|&limit| limit < tokens.len()).map(|window| Cut { given: tokens.len(), window });
     let tokens = &tokens[..cut.map_or(tokens.len(), |cut| cut.window)];
     // Ours refuses what is wrong with tokens and weights, in words that help.
@@ -62,7 +65,7 @@ pub fn verify(decoder: &Decoder, config: &Value, tokens: &[u32], watch: &Watch<'
     let weights = weights::load(decoder)?;
     let weights = VarBuilder::from_tensors(weights, dtype, device);
     let source = Source { config, window, positions: tokens.len(), weights, device };
-    let mut reference = (family.reference.build)(&source)?;
+    let mut reference = (reference.build)(&source)?;
     drop(source);
     let mut comparison = Comparison::new(cut);
     for (position, ours) in ours.iter().enumerate() {

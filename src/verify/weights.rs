@@ -11,7 +11,7 @@ use crate::model::{Decoder, ModelError, families::reference::ReferenceError};
 /// Everything that the model is made of, read up front: some of candle's models panic where a tensor cannot be read. A second
 /// copy of a tied head is left out, as in ours: candle would prefer it to the embedding.
 pub fn load(decoder: &Decoder) -> Result<HashMap<String, Tensor>, VerifyError> {
-    decoder.config().tensor_names().into_iter().map(|name| Ok((name.clone(), tensor(decoder, &name)?))).collect()
+    decoder.stored_names().into_iter().map(|name| Ok((name.clone(), tensor(decoder, &name)?))).collect()
 }
 
 fn tensor(decoder: &Decoder, name: &str) -> Result<Tensor, VerifyError> {

@@ -2,7 +2,10 @@
 
 use candle_core::DType;
 
-use crate::model::{DecoderConfig, FeedForwardConfig, ModelShape, Residency, parameters};
+use crate::{
+    model::{BlockConfig, DecoderConfig, ModelShape, Residency, parameters},
+    nn::AttentionShape,
+};
 
 /// What a walk may hold and what holding costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,30 +156,24 @@ impl MemoryPlan {
 }
 
 fn largest_block(config: &DecoderConfig) -> u64 {
-    let hidden = config.hidden as u64;
-    let of = |block: &crate::model::BlockConfig| {
-        let shape = block.attention.shape;
-        let FeedForwardConfig::Gated { intermediate, .. } = block.feed_forward;
-        2 * hidden * ((shape.heads + shape.kv_heads) * shape.head_dim) as u64 + 3 * hidden * intermediate as u64
-    };
-    config.blocks.iter().map(of).max().unwrap_or(0)
+    config.block_tensors().map(|shapes| shapes.map(|shape| elements(&shape)).sum()).max().unwrap_or(0)
 }
 
 fn largest_matrix(config: &DecoderConfig) -> u64 {
-    let of = |block: &crate::model::BlockConfig| {
-        let FeedForwardConfig::Gated { intermediate, .. } = block.feed_forward;
-        intermediate.max(block.attention.shape.heads * block.attention.shape.head_dim) * config.hidden
-    };
-    config.blocks.iter().map(of).max().unwrap_or(0) as u64
+    config.block_tensors().flatten().map(|shape| elements(&shape)).max().unwrap_or(0)
+}
+
+fn elements(shape: &[usize]) -> u64 {
+    shape.iter().product::<usize>() as u64
 }
 
 /// Floats that a token needs inside a block: stream, normed stream, delta; then either queries, keys, values and their
-/// rotated and packed copies, or gate, up and their product.
+/// rotated and packed copies, or what is between the maps of the feed-forward.
 fn work_floats(config: &DecoderConfig) -> u64 {
-    let of = |block: &crate::model::BlockConfig| {
-        let shape = block.attention.shape;
-        let FeedForwardConfig::Gated { intermediate, .. } = block.feed_forward;
-        (3 * shape.heads * shape.head_dim + 5 * shape.kv_heads * shape.head_dim).max(3 * intermediate)
+    let of = |block: &BlockConfig| {
+        let AttentionShape { heads, kv_heads, head_dim, value_dim, .. } = block.attention.shape;
+        let attention = 3 * heads * head_dim.max(value_dim) + 5 * kv_heads * head_dim.max(value_dim);
+        attention.max(block.feed_forward.floats_per_token(config.hidden))
     };
     (config.blocks.iter().map(of).max().unwrap_or(1) + 4 * config.hidden) as u64
 }

@@ -7,8 +7,9 @@ use crate::{
     model::{
         Block,
         BranchKind::{self, Attention, FeedForward},
+        Topology,
     },
-    nn::RopeTables,
+    nn::Rotations,
 };
 
 /// Routes that have visited the same branches so far, and the stream that they share.
@@ -16,6 +17,8 @@ use crate::{
 pub struct Lane {
     /// The residual stream, `[tokens, hidden]`.
     pub state: Tensor,
+    /// What entered the block, while its feed-forward still has to read it: in blocks with parallel branches.
+    pub entered: Option<Tensor>,
     /// Indices of the routes.
     pub routes: Vec<usize>,
 }
@@ -38,14 +41,18 @@ impl Segment {
         &mut self,
         layer: usize,
         block: &Block,
-        rope: &RopeTables,
+        rotations: &Rotations,
         routes: &[Route],
         observers: &mut [&mut dyn Observer],
     ) -> Result<(), WalkError> {
         self.observe(Site::BlockIn(layer), observers)?;
-        self.branch(layer, Attention, block, rope, routes, observers)?;
+        if block.topology == Topology::Parallel {
+            self.lanes.iter_mut().for_each(|lane| lane.entered = Some(lane.state.clone()));
+        }
+        self.branch(layer, Attention, block, rotations, routes, observers)?;
         self.observe(Site::BlockMid(layer), observers)?;
-        self.branch(layer, FeedForward, block, rope, routes, observers)?;
+        self.branch(layer, FeedForward, block, rotations, routes, observers)?;
+        self.lanes.iter_mut().for_each(|lane| lane.entered = None);
         self.observe(Site::BlockOut(layer), observers)
     }
 
@@ -58,7 +65,7 @@ impl Segment {
         layer: usize,
         kind: BranchKind,
         block: &Block,
-        rope: &RopeTables,
+        rotations: &Rotations,
         routes: &[Route],
         observers: &mut [&mut dyn Observer],
     ) -> Result<(), WalkError> {
@@ -71,8 +78,12 @@ impl Segment {
         let together = (self.group_tokens / tokens).max(1);
         self.evaluated += (visiting.len() * tokens) as u64;
         for (group_index, group) in visiting.chunks_mut(together).enumerate() {
-            let x = stacked(group)?;
-            let delta = block.delta(kind, &x, rope, &self.batch.ragged.repeated(group.len()))?;
+            let x = stacked(group, |lane| &lane.state)?;
+            let read = match kind {
+                FeedForward => stacked(group, |lane| lane.entered.as_ref().unwrap_or(&lane.state))?,
+                Attention => x.clone(),
+            };
+            let delta = block.delta(kind, &read, rotations, &self.batch.ragged.repeated(group.len()))?;
             if group_index == 0 {
                 notify(site, &delta.narrow(0, 0, tokens)?, &self.batch, observers)?;
             }
@@ -91,23 +102,23 @@ impl Segment {
     /// itself, without a copy.
     fn part(&mut self, visits: impl Fn(usize) -> bool) -> (Vec<Lane>, Vec<Lane>) {
         let (mut visiting, mut passing) = (Vec::new(), Vec::new());
-        for Lane { state, routes } in self.lanes.drain(..) {
+        for Lane { state, entered, routes } in self.lanes.drain(..) {
             let (stay, skip): (Vec<usize>, Vec<usize>) = routes.into_iter().partition(|&route| visits(route));
             if !skip.is_empty() {
-                passing.push(Lane { state: state.clone(), routes: skip });
+                passing.push(Lane { state: state.clone(), entered: entered.clone(), routes: skip });
             }
             if !stay.is_empty() {
-                visiting.push(Lane { state, routes: stay });
+                visiting.push(Lane { state, entered, routes: stay });
             }
         }
         (visiting, passing)
     }
 }
 
-fn stacked(lanes: &[Lane]) -> candle_core::Result<Tensor> {
+fn stacked(lanes: &[Lane], of: impl Fn(&Lane) -> &Tensor) -> candle_core::Result<Tensor> {
     match lanes {
-        [lane] => Ok(lane.state.clone()),
-        lanes => Tensor::cat(&lanes.iter().map(|lane| &lane.state).collect::<Vec<_>>(), 0),
+        [lane] => Ok(of(lane).clone()),
+        lanes => Tensor::cat(&lanes.iter().map(of).collect::<Vec<_>>(), 0),
     }
 }
 

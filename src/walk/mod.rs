@@ -194,8 +194,8 @@ impl Pass<'_> {
             .iter()
             .map(|which| self.segment(self.batch(sequences, which.clone()), routes.len()))
             .collect::<Result<Vec<_>, _>>()?;
-        let longest = segments.iter().map(|segment| segment.batch.ragged.longest()).max().unwrap_or(0);
-        let rope = model.rope(longest)?;
+        // Of the whole run: LongRoPE's frequencies depend on it, and may not depend on what is taken together.
+        let rotations = model.rotations(sequences.iter().map(Vec::len).max().unwrap_or(0))?;
         for segment in &segments {
             notify(Site::Embedded, &segment.lanes[0].state, &segment.batch, observers)?;
         }
@@ -206,7 +206,7 @@ impl Pass<'_> {
             let block = model.block(layer)?;
             for segment in &mut segments {
                 self.walk.watch.check()?;
-                segment.pass(layer, &block, &rope, &routes, observers)?;
+                segment.pass(layer, &block, &rotations, &routes, observers)?;
                 check_finite(&segment.lanes[0].state, layer)?;
             }
             (self.walk.watch.progress)((self.done + 0.8 * cost(layer + 1) / cost(layers)) / self.total);
@@ -242,8 +242,8 @@ impl Pass<'_> {
     }
 
     fn segment(&self, batch: Batch, routes: usize) -> Result<Segment, WalkError> {
-        let state = self.walk.model.embed(&batch.ids)?;
-        let lanes = vec![Lane { state, routes: (0..routes).collect() }];
+        let state = self.walk.model.embed(&batch.ids, &batch.ragged.positions())?;
+        let lanes = vec![Lane { state, entered: None, routes: (0..routes).collect() }];
         Ok(Segment { batch, lanes, group_tokens: self.walk.budget.group_tokens, evaluated: 0 })
     }
 

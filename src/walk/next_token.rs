@@ -150,7 +150,7 @@ impl Scorer {
             watch.check()?;
             let weights = (unembed.rows)(tile.clone())?;
             for block in &mut self.blocks {
-                block.tile(&weights, tile.clone())?;
+                block.tile(unembed, &weights, tile.clone())?;
             }
         }
         for block in self.blocks {
@@ -198,13 +198,13 @@ impl RowBlock {
         })
     }
 
-    fn tile(&mut self, weights: &Tensor, tile: Range<usize>) -> Result<(), WalkError> {
+    fn tile(&mut self, unembed: &Unembed<'_>, weights: &Tensor, tile: Range<usize>) -> Result<(), WalkError> {
         let rows = self.rows;
         let inside: Vec<usize> =
             (0..self.predictions.len()).filter(|&at| tile.contains(&(self.predictions[at].target as usize))).collect();
         let mut reference: Option<(FullTile, Vec<(f64, f64)>)> = None;
         for group in &self.groups {
-            let logits = Unembed::product(&group.x, weights)?.to_dtype(DType::F32)?;
+            let logits = unembed.product(&group.x, weights, tile.clone())?.to_dtype(DType::F32)?;
             let place = |lane: usize, at: usize| {
                 let Prediction { row, target, .. } = self.predictions[at];
                 ((lane * rows + row) * tile.len() + target as usize - tile.start) as u32

@@ -30,7 +30,7 @@ fn numbers_that_make_no_model_are_named() {
         (json!({"rms_norm_eps": -1.0}), "rms_norm_eps: -1 is negative"),
         (json!({"rope_theta": 0.0}), "rope_theta: 0 is not a positive number"),
         (json!({"rope_theta": -5.0}), "rope_theta: -5 is not a positive number"),
-        (json!({"hidden_act": "gelu"}), "hidden_act: `gelu` is not silu"),
+        (json!({"hidden_act": "mish"}), "hidden_act: `mish` is not silu"),
     ] {
         refused(
             &changes,
@@ -117,15 +117,15 @@ fn missing_and_wrong_fields_are_named() {
 fn what_is_not_supported_is_refused_with_what_is() {
     let architectures = ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"];
     for found in
-        [json!({"architectures": ["GPT2LMHeadModel"]}), json!({"architectures": null}), json!({"architectures": 3})]
+        [json!({"architectures": ["MambaForCausalLM"]}), json!({"architectures": null}), json!({"architectures": 3})]
     {
         refused(&found, &[&["architecture is not supported (config.json says "], &architectures[..]].concat());
     }
     refused(
-        &json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
-        &["rope type is not supported (config.json says `yarn`)", "supported: default, linear, llama3"],
+        &json!({"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}),
+        &["rope type is not supported (config.json says `dynamic`)", "supported: default, linear, llama3"],
     );
-    refused(&json!({"rope_scaling": {"type": "linear", "factor": 0}}), &["factor: is not a positive number"]);
+    refused(&json!({"rope_scaling": {"type": "linear", "factor": 0}}), &["factor: 0 is not a positive number"]);
     let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64});
     refused(&json!({"rope_scaling": llama3}), &["low_freq_factor: 4 is not below high_freq_factor 4"]);
 }

@@ -30,7 +30,7 @@ fn tokens_and_models_that_cannot_be_run_are_refused_as_everywhere() {
     desk.refuses("verify", &["checkpoint does not fit its config.json"]);
     desk.configure(&json!({"vocab_size": 40, "head_dim": 8}));
     desk.refuses("verify", &["checkpoint does not fit its config.json"]);
-    desk.configure(&json!({"head_dim": null, "rope_scaling": {"type": "yarn"}}));
+    desk.configure(&json!({"head_dim": null, "rope_scaling": {"type": "dynamic"}}));
     desk.refuses("verify", &["rope type is not supported"]);
     desk.run("verify --model nowhere").failed_with(&["model folder does not exist (nowhere)"]);
 }

@@ -12,6 +12,7 @@ Each case becomes a folder:
     config_v4.json         the same model in the layout of transformers 4, as most published checkpoints have it
     model.safetensors      float32 weights
     tokens.json            list of lists of token ids; the lengths differ; not padded
+    targets.json           for masked language models: for each sequence, a list of [position, the token that was masked]
     expected.safetensors   every site of the full model, real tokens only, sequences one after the other
     expected.json          the metrics: `baseline`, `layers`, `angular`, `prune`
     expected_bf16.json     for some cases: what the model gives when run in bfloat16
@@ -29,7 +30,6 @@ import math
 import platform
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,171 +37,14 @@ import safetensors
 import safetensors.torch
 import torch
 import transformers
-from reference import PARTS, angular_rows, f64, forward, layer_rows, nll_of, prune_rows, sites, variance, without
+from adapters import family_of
+from cases import CASES
+from reference import PARTS, angular_rows, f64, forward, layer_rows, nll_of, prune_rows, routing_leads, sites, variance, without
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 HERE = Path(__file__).resolve().parent
-LENGTHS = [15, 28, 5, 18]  # one below the window, the others well above it
-WINDOW = 6
 MAX_BYTES = 400_000
-
-# ----------------------------------------------------------------------------------------------------------------- cases
-
-
-@dataclass
-class Case:
-    """A tiny model: `config` goes to transformers as it is, `std` scales its random matrices.
-
-    Where a check below asks to change the seed, take the next of seed + 10, seed + 20, … that passes.
-    """
-
-    name: str
-    seed: int
-    config: dict
-    std: float = 0.2
-    bf16: bool = False
-    # Other configs whose logits must differ from ours: each is a mistake that a reimplementation could make.
-    mistakes: dict = field(default_factory=dict)
-
-
-SMALL = dict(
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=4,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    vocab_size=96,
-    max_position_embeddings=128,
-    tie_word_embeddings=False,
-)
-
-
-def rope(theta, **scaling):
-    return {"rope_theta": theta, "rope_type": "default", **scaling}
-
-
-LLAMA3 = dict(
-    rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=80
-)
-
-CASES = [
-    # Llama 2/3: grouped attention, untied head, no scaling.
-    Case(
-        "llama",
-        21,
-        SMALL | dict(model_type="llama", rms_norm_eps=1e-6, rope_parameters=rope(10000.0)),
-        bf16=True,
-        mistakes={"rope_theta 500": dict(rope_parameters=rope(500.0))},
-    ),
-    # Llama 3.1/3.2: llama3 rope scaling, tied head, head_dim that is not hidden / heads. With theta 100 and head_dim 12 the
-    # six wavelengths are 6, 14 | 29, 63 | 135, 292 tokens; the limits 80/4 = 20 and 80/1 = 80 put two into each band
-    # (kept, interpolated, divided by the factor).
-    Case(
-        "llama31",
-        12,
-        SMALL
-        | dict(
-            model_type="llama",
-            hidden_size=40,
-            num_hidden_layers=3,
-            head_dim=12,
-            rms_norm_eps=1e-5,
-            tie_word_embeddings=True,
-            rope_parameters=rope(100.0, **LLAMA3),
-        ),
-        mistakes={
-            "no rope scaling": dict(rope_parameters=rope(100.0)),
-            "all frequencies divided": dict(rope_parameters=rope(100.0, rope_type="linear", factor=8.0)),
-            "no interpolated band": dict(rope_parameters=rope(100.0, **LLAMA3 | dict(high_freq_factor=1.0001))),
-        },
-    ),
-    # Multi-head attention, every bias that the config offers (q, k, v, o, gate, up, down), linear rope scaling.
-    Case(
-        "llama_mha",
-        3,
-        SMALL
-        | dict(
-            model_type="llama",
-            num_hidden_layers=3,
-            num_key_value_heads=4,
-            attention_bias=True,
-            mlp_bias=True,
-            rms_norm_eps=1e-6,
-            rope_parameters=rope(1000.0, rope_type="linear", factor=4.0),
-        ),
-        mistakes={"no rope scaling": dict(rope_parameters=rope(1000.0))},
-    ),
-    # Mistral: every layer slides. A token sees itself and the WINDOW - 1 tokens before it.
-    Case(
-        "mistral",
-        4,
-        SMALL
-        | dict(model_type="mistral", sliding_window=WINDOW, rms_norm_eps=1e-5, rope_parameters=rope(10000.0)),
-        mistakes={
-            "full attention": dict(sliding_window=None),
-            "window one narrower": dict(sliding_window=WINDOW - 1),
-            "window one wider": dict(sliding_window=WINDOW + 1),
-        },
-    ),
-    # Qwen2 with a window in some layers. Transformers decides in this order: without `use_sliding_window` the window is
-    # dropped, whatever `sliding_window` says; else a `layer_types` list in the config rules; else layer i slides if and
-    # only if i >= max_window_layers, so max_window_layers counts the layers at the BOTTOM that see everything.
-    Case(
-        "qwen2",
-        5,
-        SMALL
-        | dict(
-            model_type="qwen2",
-            use_sliding_window=True,
-            sliding_window=WINDOW,
-            max_window_layers=2,
-            rms_norm_eps=1e-6,
-            rope_parameters=rope(10000.0),
-        ),
-        mistakes={
-            "full attention": dict(use_sliding_window=False),
-            "every layer slides": dict(max_window_layers=0),
-            "the lower layers slide": dict(layer_types=["sliding_attention"] * 2 + ["full_attention"] * 2),
-            "one layer fewer slides": dict(max_window_layers=3),
-            "window one narrower": dict(sliding_window=WINDOW - 1),
-            "window one wider": dict(sliding_window=WINDOW + 1),
-        },
-    ),
-    # Qwen2/2.5 as published: `sliding_window` is set, `use_sliding_window` is false, so nothing slides; tied head.
-    Case(
-        "qwen2_full",
-        6,
-        SMALL
-        | dict(
-            model_type="qwen2",
-            num_hidden_layers=3,
-            use_sliding_window=False,
-            sliding_window=WINDOW,
-            max_window_layers=1,
-            tie_word_embeddings=True,
-            rms_norm_eps=1e-6,
-            rope_parameters=rope(10000.0),
-        ),
-        mistakes={"sliding all the same": dict(use_sliding_window=True, sliding_window=WINDOW)},
-    ),
-    # Qwen3: norms on each head's q and k before rope, no biases, head_dim that is not hidden / heads, tied head.
-    Case(
-        "qwen3",
-        7,
-        SMALL
-        | dict(
-            model_type="qwen3",
-            head_dim=12,
-            intermediate_size=40,
-            tie_word_embeddings=True,
-            rms_norm_eps=1e-6,
-            rope_parameters=rope(10000.0),
-        ),
-        bf16=True,
-        mistakes={"rope_theta 500": dict(rope_parameters=rope(500.0))},
-    ),
-]
 
 # ---------------------------------------------------------------------------------------------------------------- models
 
@@ -211,65 +54,107 @@ def config_of(fields):
     return AutoConfig.for_model(fields.pop("model_type"), **fields)
 
 
+def auto_class(config):
+    return AutoModelForMaskedLM if config.model_type == "bert" else AutoModelForCausalLM
+
+
+EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "wpe", "embed_in", "embed_out", "_embeddings")
+ONE_PLUS_WEIGHT = ("gemma2", "gemma3_text")  # norms multiply by 1 + weight
+
+
 def random_model(case):
     """Random weights with which every layer matters: branches as large as the stream, attention far from uniform."""
     torch.manual_seed(case.seed)
-    model = AutoModelForCausalLM.from_config(config_of(case.config), dtype=torch.float32)
+    config = config_of(case.config)
+    model = auto_class(config).from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "norm" in name:
-                weight.uniform_(0.5, 1.5)
-            elif name.endswith(".bias"):
+            std = next((std for part, std in case.stds.items() if part in name), None)
+            if std is not None:
+                weight.normal_(0.0, std)
+            elif name.endswith("bias"):
                 weight.normal_(0.0, 0.3)
-            elif "embed_tokens" in name or "lm_head" in name:
+            elif "norm" in name.lower() or ".ln_" in name:
+                weight.uniform_(-0.5, 0.5) if config.model_type in ONE_PLUS_WEIGHT else weight.uniform_(0.5, 1.5)
+            elif any(part in name for part in EMBEDDINGS):
                 weight.normal_(0.0, 0.35)
             else:
                 weight.normal_(0.0, case.std)
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.normal_(0.0, 0.3)
     return model
+
+
+def open_model(folder, config, dtype=torch.float32):
+    # Experts one after the other, as in the published code.
+    experts = {"experts_implementation": "eager"} if hasattr(config, "num_experts_per_tok") else {}
+    return (
+        auto_class(config)
+        .from_pretrained(folder, config=config, dtype=dtype, attn_implementation="eager", **experts)
+        .eval()
+    )
 
 
 def load(folder, dtype=torch.float32, **changes):
     """The model of a fixture folder, with some config fields changed."""
-    if changes:
-        fields = json.loads((folder / "config.json").read_text()) | changes
-        if "layer_types" not in changes:
-            fields.pop("layer_types", None)
-        config = config_of(fields)
-    else:
-        config = AutoConfig.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, attn_implementation="eager")
-    return model.eval()
+    if not changes:
+        return open_model(folder, AutoConfig.from_pretrained(folder), dtype)
+    fields = json.loads((folder / "config.json").read_text()) | changes
+    if "layer_types" not in changes and "max_window_layers" in fields:
+        fields.pop("layer_types", None)  # made from the other fields
+    return open_model(folder, config_of(fields), dtype)
 
 
 def save(model, case, folder):
     """config.json, config_v4.json and model.safetensors."""
     with tempfile.TemporaryDirectory() as scratch:
         model.save_pretrained(scratch)
-        (folder / "model.safetensors").write_bytes((Path(scratch) / "model.safetensors").read_bytes())
+        tensors = safetensors.torch.load_file(Path(scratch) / "model.safetensors")
+        safetensors.torch.save_file(case.published(tensors), folder / "model.safetensors", metadata={"format": "pt"})
         config = json.loads((Path(scratch) / "config.json").read_text())
     if case.config.get("use_sliding_window") is False:
         # Transformers forgets the unused window when it saves; published checkpoints have it.
         config["sliding_window"] = case.config["sliding_window"]
     write_json(folder / "config.json", config)
+    write_json(folder / "config_v4.json", v4_layout(config, case))
 
+
+def v4_layout(config, case):
+    """The config as transformers 4 wrote it, and as most published checkpoints have it."""
     v4 = {key: value for key, value in config.items() if key not in ("layer_types", "transformers_version")}
     v4["torch_dtype"] = v4.pop("dtype")
-    scaling = v4.pop("rope_parameters")
-    v4["rope_theta"] = scaling.pop("rope_theta")
-    if scaling["rope_type"] == "default":
-        scaling = None
-    elif scaling["rope_type"] == "linear":
-        scaling["type"] = scaling.pop("rope_type")  # the older of the two spellings
-    v4["rope_scaling"] = scaling
-    write_json(folder / "config_v4.json", v4)
+    rope = v4.pop("rope_parameters", None)
+    if rope is not None and "full_attention" in rope:
+        v4["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
+    if rope is not None:
+        rope = dict(rope)
+        v4["rope_theta"] = rope.pop("rope_theta")
+        if "partial_rotary_factor" in rope:
+            v4["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
+        if v4["model_type"] == "phi3":
+            # It has this one at the top level, in both layouts.
+            rope.pop("original_max_position_embeddings", None)
+        if v4["model_type"] == "gpt_neox":
+            v4["rotary_emb_base"] = v4.pop("rope_theta")
+            v4["rotary_pct"] = v4.pop("partial_rotary_factor")
+        if rope["rope_type"] == "default":
+            rope = None
+        elif rope["rope_type"] in ("linear", "yarn", "longrope") and v4["model_type"] != "gemma3_text":
+            rope["type"] = rope.pop("rope_type")  # the older of the two spellings
+        v4["rope_scaling"] = rope
+    for key in case.v4_lacks:
+        v4.pop(key, None)
+    return v4 | case.v4_has
 
 
-def sample_tokens(model, seed):
+def sample_tokens(model, case):
     """Text that the model itself finds likely, so that removing a part of it hurts. The first token is uniform."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(case.seed)
     vocab = model.config.vocab_size
     sequences = []
-    for length in LENGTHS:
+    for length in case.lengths:
         ids = torch.randint(vocab, (1, 1), generator=rng)
         while ids.shape[1] < length:
             with torch.inference_mode():
@@ -277,6 +162,25 @@ def sample_tokens(model, seed):
             ids = torch.cat([ids, torch.multinomial(last.softmax(-1), 1, generator=rng)[None]], dim=1)
         sequences.append(ids[0].tolist())
     return sequences
+
+
+CLS, SEP, MASK, FIRST_WORD = 2, 3, 4, 5
+
+
+def masked_tokens(model, case):
+    """Random words of which some are masked, and for each sequence the masked positions with words that the model finds likely."""
+    rng = torch.Generator().manual_seed(case.seed)
+    sequences, targets = [], []
+    for length in case.lengths:
+        words = torch.randint(FIRST_WORD, model.config.vocab_size, (length - 2,), generator=rng).tolist()
+        ids = [CLS, *words, SEP]
+        masked = sorted(1 + torch.randperm(length - 2, generator=rng)[: max(1, round(0.15 * length))])
+        for position in masked:
+            ids[position] = MASK
+        probabilities = forward(model, [ids]).softmax(-1)
+        sequences.append(ids)
+        targets.append([[int(p), torch.multinomial(probabilities[p], 1, generator=rng).item()] for p in masked])
+    return sequences, targets
 
 
 # ---------------------------------------------------------------------------------------------------------------- checks
@@ -300,12 +204,11 @@ def apart(a, b):
     return ((a - b).abs().max() / b.square().mean().sqrt()).item()
 
 
-def check_reference(case, folder, model, sequences, found):
+def check_reference(case, folder, model, text, found):
     """That the reference is one: the same from both configs, for each sequence alone, and in float64."""
+    sequences, targets = text
     v4 = json.loads((folder / "config_v4.json").read_text())
-    other = AutoModelForCausalLM.from_pretrained(
-        folder, config=config_of(v4), dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    other = open_model(folder, config_of(v4))
     assert torch.equal(forward(other, sequences), found["logits"]), "config_v4.json is another model"
 
     alone = torch.cat([forward(model, [ids]) for ids in sequences])
@@ -321,15 +224,16 @@ def check_reference(case, folder, model, sequences, found):
     assert rounding[worst] < 1e-5, f"float32 is not exact enough: {worst} {rounding[worst]}"
     print(f"  float32 against float64: at most {rounding[worst]:.1e} of the rms ({worst}); padding {padding:.1e}")
 
-    for mistake, changes in case.mistakes.items():
-        logits = forward(load(folder, **changes), sequences)
-        nll = nll_of(logits, sequences).mean().item()
-        difference = apart(logits, found["logits"])
-        print(f"  if mistaken ({mistake}): nll {nll:.4f}, logits differ by {difference:.2f} of their rms")
-        assert difference > 0.05, f"nobody would notice: {mistake}"
+    for mistakes, least in ((case.mistakes, 0.05), (case.subtle, 5e-4)):
+        for mistake, changes in mistakes.items():
+            logits = forward(load(folder, **changes), sequences)
+            nll = nll_of(logits, sequences, targets).mean().item()
+            difference = apart(logits, found["logits"])
+            print(f"  if mistaken ({mistake}): nll {nll:.4f}, logits differ by {difference:.2g} of their rms")
+            assert difference > least, f"nobody would notice: {mistake}"
 
 
-def check_metrics(expected, layers):
+def check_metrics(expected, layers, grows):
     baseline = expected["baseline"]["nll"]
     print(f"  baseline nll {baseline:.4f}")
     for row in expected["layers"]:
@@ -337,7 +241,7 @@ def check_metrics(expected, layers):
             f"  layer {row['layer']}: variance {row['input_variance']:.3f} -> {row['output_variance']:.3f},"
             f" ratios {row['attention_ratio']:.2f} {row['feed_forward_ratio']:.2f}, influence {row['block_influence']:.3f}"
         )
-        assert row["output_variance"] > row["input_variance"], "the stream must grow"
+        assert not grows or row["output_variance"] > row["input_variance"], "the stream must grow"
     for part in PARTS:
         costs = [row["nll"] - baseline for row in expected["prune"] if row["part"] == part and row["first"] == row["last"]]
         print(f"  without {part}: " + " ".join(f"{cost:+.3f}" for cost in costs))
@@ -354,10 +258,14 @@ def write_json(path, value):
     path.write_text(json.dumps(value, indent=1) + "\n")
 
 
+def write_lines(path, lists):
+    path.write_text("[\n" + ",\n".join(f" {json.dumps(line)}" for line in lists) + "\n]\n")
+
+
 def bf16_results(folder, sequences):
     model = load(folder, torch.bfloat16)
     found = sites(model, sequences)
-    layers = len(model.model.layers)
+    layers = len(family_of(model).blocks(model))
     blocks = []
     for i in range(layers):
         with without(model, i, i, "block"):
@@ -369,34 +277,57 @@ def bf16_results(folder, sequences):
     }
 
 
+def check_blocks(model, found):
+    """That the sites say what a block does."""
+    family = family_of(model)
+    for i, block in enumerate(family.blocks(model)):
+        joins = [block.get_submodule(path) for path in family.joins or ()]
+        branches = (("block_in", "attention_delta", "block_mid"), ("block_mid", "feed_forward_delta", "block_out"))
+        for branch, (stream, delta, result) in enumerate(branches):
+            total = found[f"{stream}.{i}"] + found[f"{delta}.{i}"]
+            if joins:
+                total = joins[branch](total).detach()
+            if family.middle is None:
+                # Parallel blocks add in another order.
+                assert apart(total, found[f"{result}.{i}"]) < 1e-6
+            else:
+                assert torch.equal(total, found[f"{result}.{i}"])
+
+
 def generate(case):
     print(case.name)
     folder = HERE / case.name
     folder.mkdir(exist_ok=True)
     save(random_model(case), case, folder)
     model = load(folder)
-    layers = len(model.model.layers)
-    sequences = sample_tokens(model, case.seed)
-    (folder / "tokens.json").write_text("[\n" + ",\n".join(f" {json.dumps(ids)}" for ids in sequences) + "\n]\n")
+    layers = len(family_of(model).blocks(model))
+    masked = model.config.model_type == "bert"
+    sequences, targets = masked_tokens(model, case) if masked else (sample_tokens(model, case), None)
+    write_lines(folder / "tokens.json", sequences)
+    if masked:
+        write_lines(folder / "targets.json", targets)
 
-    found = sites(model, sequences)
-    nll = nll_of(found["logits"], sequences)
+    with routing_leads(model) as leads:
+        found = sites(model, sequences)
+        prune = prune_rows(model, sequences, found["logits"], targets, margin=1e-4)
+    if leads:
+        print(f"  experts are chosen by a lead of at least {min(leads):.1e}")
+        assert min(leads) > 5e-5, "a near-tie between experts; change the seed"
+    nll = nll_of(found["logits"], sequences, targets)
     found["nll"] = nll.float()
-    for i in range(layers):
-        assert torch.equal(found[f"block_mid.{i}"], found[f"block_in.{i}"] + found[f"attention_delta.{i}"])
-        assert torch.equal(found[f"block_out.{i}"], found[f"block_mid.{i}"] + found[f"feed_forward_delta.{i}"])
+    check_blocks(model, found)
     safetensors.torch.save_file({name: t.contiguous() for name, t in found.items()}, folder / "expected.safetensors")
 
     mean = nll.mean().item()
     expected = {
         "baseline": {"nll": mean, "perplexity": math.exp(mean), "count": len(nll)},
         "layers": layer_rows(found, layers),
-        "angular": angular_rows(found, layers, LENGTHS),
-        "prune": prune_rows(model, sequences, found["logits"], margin=1e-4),
+        "angular": angular_rows(found, layers, case.lengths),
+        "prune": prune,
     }
     write_json(folder / "expected.json", expected)
-    check_reference(case, folder, model, sequences, found)
-    check_metrics(expected, layers)
+    check_reference(case, folder, model, (sequences, targets), found)
+    check_metrics(expected, layers, grows=family_of(model).joins is None)
 
     if case.bf16:
         bf16 = bf16_results(folder, sequences)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
+from adapters import Skip, family_of, routers, routing_lead
 
 PARTS = ("block", "attention", "feed_forward")
 
@@ -21,8 +22,10 @@ def forward(model, sequences, pad=0):
     width = max(map(len, sequences))
     ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids in sequences])
     mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in sequences])
+    # BERT has no cache, and says so.
+    cache = {} if model.config.model_type == "bert" else {"use_cache": False}
     with torch.inference_mode():
-        logits = model(ids, attention_mask=mask, use_cache=False).logits
+        logits = model(ids, attention_mask=mask, **cache).logits
     return ragged(logits, sequences)
 
 
@@ -32,6 +35,8 @@ def ragged(padded, sequences):
 
 def sites(model, sequences, pad=0):
     """Every site of the full model by name, captured with hooks (the last of HF's hidden_states is after the norm)."""
+    family = family_of(model)
+    multiplier = getattr(model.config, "residual_multiplier", 1.0)
     found = {}
 
     def keep(name, tensor):
@@ -40,61 +45,74 @@ def sites(model, sequences, pad=0):
     def on_input(name):
         return lambda module, args, kwargs: keep(name, args[0] if args else kwargs["hidden_states"])
 
-    def on_output(name):
-        return lambda module, args, output: keep(name, output[0] if isinstance(output, tuple) else output)
+    def on_output(name, multiplier=1.0):
+        return lambda module, args, output: keep(name, (output[0] if isinstance(output, tuple) else output) * multiplier)
 
     with ExitStack() as stack:
 
         def hook(handle):
             stack.callback(handle.remove)
 
-        hook(model.model.embed_tokens.register_forward_hook(on_output("embedded")))
-        for i, block in enumerate(model.model.layers):
+        for i, block in enumerate(family.blocks(model)):
+            attention, feed_forward = block.get_submodule(family.attention), block.get_submodule(family.feed_forward)
             hook(block.register_forward_pre_hook(on_input(f"block_in.{i}"), with_kwargs=True))
-            hook(block.self_attn.register_forward_hook(on_output(f"attention_delta.{i}")))
-            hook(block.post_attention_layernorm.register_forward_pre_hook(on_input(f"block_mid.{i}"), with_kwargs=True))
-            hook(block.mlp.register_forward_hook(on_output(f"feed_forward_delta.{i}")))
+            hook(attention.register_forward_hook(on_output(f"attention_delta.{i}", multiplier)))
+            if family.middle is not None:
+                middle = block.get_submodule(family.middle)
+                hook(middle.register_forward_pre_hook(on_input(f"block_mid.{i}"), with_kwargs=True))
+            hook(feed_forward.register_forward_hook(on_output(f"feed_forward_delta.{i}", multiplier)))
             hook(block.register_forward_hook(on_output(f"block_out.{i}")))
-        hook(model.model.norm.register_forward_hook(on_output("final_normed")))
-        found["logits"] = forward(model, sequences, pad)
+        hook(model.get_submodule(family.final_norm).register_forward_hook(on_output("final_normed")))
+        logits = forward(model, sequences, pad)
+
+    found["logits"] = logits
+    found["embedded"] = found["block_in.0"].clone()
+    if family.middle is None:
+        for i in range(len(family.blocks(model))):
+            found[f"block_mid.{i}"] = found[f"block_in.{i}"] + found[f"attention_delta.{i}"]
     return found
 
 
-class Skip(torch.nn.Module):
-    """A removed block: its input goes straight on."""
-
-    def forward(self, hidden_states, *args, **kwargs):
-        return hidden_states
+@contextmanager
+def routing_leads(model):
+    """Collects how close each choice of experts was."""
+    leads = []
+    with ExitStack() as stack:
+        for router in routers(model):
+            stack.callback(
+                router.register_forward_hook(
+                    lambda module, args, output: leads.append(routing_lead(module, output[0]))
+                ).remove
+            )
+        yield leads
 
 
 @contextmanager
 def without(model, first, last, part):
     """The model less a part of the blocks first..=last.
 
-    A removed block is replaced by `Skip`, not deleted from `model.layers`: Qwen2 and Qwen3 pick the mask of a block by its
-    place in that list, so that after a deletion the blocks above would change from full to sliding attention.
+    A removed block is replaced by `Skip`, not deleted from the list of blocks: Qwen2 and others pick the mask (and the rope) of a
+    block by its place in that list, so that after a deletion the blocks above would change from full to sliding attention.
     """
-    layers = model.model.layers
+    family = family_of(model)
+    blocks = family.blocks(model)
     with ExitStack() as stack:
         for i in range(first, last + 1):
             if part == "block":
-                stack.callback(layers.__setitem__, i, layers[i])
-                layers[i] = Skip()
-            elif part == "attention":
-                stack.callback(layers[i].self_attn.register_forward_hook(zero_first).remove)
-            elif part == "feed_forward":
-                stack.callback(layers[i].mlp.register_forward_hook(zero).remove)
+                stack.callback(blocks.__setitem__, i, blocks[i])
+                blocks[i] = Skip(family)
+            elif part in ("attention", "feed_forward"):
+                branch = blocks[i].get_submodule(getattr(family, part))
+                stack.callback(branch.register_forward_hook(zero).remove)
             else:
                 raise ValueError(part)
         yield model
 
 
 def zero(module, args, output):
+    if isinstance(output, tuple):
+        return (torch.zeros_like(output[0]), *output[1:])
     return torch.zeros_like(output)
-
-
-def zero_first(module, args, output):
-    return (torch.zeros_like(output[0]), *output[1:])
 
 
 # --------------------------------------------------------------------------------------------------------------- metrics
@@ -174,17 +192,22 @@ def angular_row(start, span, position, distance, stderr, count):
     }
 
 
-def predictions(logits, sequences):
-    """Log-probabilities at the positions that predict a token of their own sequence, and those tokens."""
+def next_tokens(sequences):
+    """For each sequence, where a causal model predicts and what it should: a list of [position, token]."""
+    return [[[position, token] for position, token in enumerate(ids[1:])] for ids in sequences]
+
+
+def predictions(logits, sequences, targets=None):
+    """Log-probabilities at the positions with a target (by default those that predict a token of their own sequence)."""
     parts = torch.split(logits.to(torch.float64), [len(ids) for ids in sequences])
-    log_probabilities = torch.cat([part[:-1] for part in parts]).log_softmax(-1)
-    targets = torch.tensor([token for ids in sequences for token in ids[1:]])
-    return log_probabilities, targets
+    targets = next_tokens(sequences) if targets is None else targets
+    rows = torch.cat([part[[position for position, _ in wanted]] for part, wanted in zip(parts, targets, strict=True)])
+    return rows.log_softmax(-1), torch.tensor([token for wanted in targets for _, token in wanted])
 
 
-def nll_of(logits, sequences):
-    log_probabilities, targets = predictions(logits, sequences)
-    return -log_probabilities.gather(-1, targets[:, None])[:, 0]
+def nll_of(logits, sequences, targets=None):
+    log_probabilities, tokens = predictions(logits, sequences, targets)
+    return -log_probabilities.gather(-1, tokens[:, None])[:, 0]
 
 
 def removals(layers):
@@ -194,15 +217,15 @@ def removals(layers):
     yield from ((i, i + 1, "block") for i in range(layers - 1))
 
 
-def prune_rows(model, sequences, logits, margin=None):
+def prune_rows(model, sequences, logits, targets=None, margin=None):
     """What each removal does. With a `margin`, no top-1 token may lead by less: its agreement would be a matter of rounding."""
-    full, _ = predictions(logits, sequences)
+    full, _ = predictions(logits, sequences, targets)
     rows = []
-    for first, last, part in removals(len(model.model.layers)):
+    for first, last, part in removals(len(family_of(model).blocks(model))):
         with without(model, first, last, part):
             pruned_logits = forward(model, sequences)
-        pruned, _ = predictions(pruned_logits, sequences)
-        nll = nll_of(pruned_logits, sequences).mean().item()
+        pruned, _ = predictions(pruned_logits, sequences, targets)
+        nll = nll_of(pruned_logits, sequences, targets).mean().item()
         rows.append(
             {
                 "first": first,

@@ -4,12 +4,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    model::{AttentionConfig, BlockConfig, DecoderConfig, FeedForwardConfig, ModelError, Placement},
-    nn::{
-        AttentionShape,
-        rope::{Rope, RopeScaling},
+    model::{
+        AttentionConfig, BlockConfig, BranchForm, DecoderConfig, EmbeddingConfig, FeedForwardConfig, HeadConfig,
+        Layout, ModelError, NormKind, Placement, Topology,
     },
+    nn::{Activation, AttentionShape, rope::Rope},
 };
+
+use super::rope;
 
 /// More blocks than any model has: a damaged number is refused before memory is asked for.
 const MOST_LAYERS: usize = 100_000;
@@ -26,7 +28,6 @@ pub struct Fields {
     pub head_dim: Option<usize>,
     pub max_position_embeddings: usize,
     pub rms_norm_eps: f64,
-    pub hidden_act: Option<String>,
     pub tie_word_embeddings: Option<bool>,
     pub attention_bias: Option<bool>,
     pub mlp_bias: Option<bool>,
@@ -36,9 +37,9 @@ pub struct Fields {
     pub layer_types: Option<Vec<String>>,
     pub norm_placement: Option<String>,
     pub mix_ln_share: Option<f64>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Value>,
-    rope_parameters: Option<Value>,
+    /// The whole configuration, for what only some families have.
+    #[serde(skip)]
+    all: Value,
 }
 
 impl Fields {
@@ -59,16 +60,30 @@ impl Fields {
         if config["rms_norm_eps"].as_f64().is_none() {
             return Err(bad("rms_norm_eps", is_not(&config["rms_norm_eps"], "a number")));
         }
-        let fields: Self =
+        let mut fields: Self =
             serde_json::from_value(config.clone()).map_err(|error| bad(&Self::culprit(config), error.to_string()))?;
-        match fields.hidden_act.as_deref() {
-            None | Some("silu" | "swish") => {}
-            Some(other) => return Err(bad("hidden_act", format!("`{other}` is not silu"))),
-        }
+        fields.all = config.clone();
         if fields.num_hidden_layers > MOST_LAYERS {
             return Err(bad("num_hidden_layers", format!("{} is more than any model has", fields.num_hidden_layers)));
         }
         Ok(fields)
+    }
+
+    /// Reads a configuration that has other names for some fields, (ours, theirs); errors name theirs.
+    pub fn renamed(config: &Value, names: &[(&'static str, &'static str)]) -> Result<Self, ModelError> {
+        let mut translated = config.clone();
+        for (ours, theirs) in names {
+            if !config[theirs].is_null() {
+                translated[ours] = config[theirs].clone();
+            }
+        }
+        Self::read(&translated).map_err(|error| match error {
+            ModelError::Config { field, problem } => {
+                let theirs = names.iter().find(|(ours, _)| *ours == field).map(|(_, theirs)| (*theirs).to_owned());
+                ModelError::Config { field: theirs.unwrap_or(field), problem }
+            }
+            other => other,
+        })
     }
 
     /// The field without which the rest can be read; serde does not tell.
@@ -88,38 +103,53 @@ impl Fields {
         family: &'static str,
         attention: impl Fn(usize) -> Result<AttentionConfig, ModelError>,
     ) -> Result<DecoderConfig, ModelError> {
-        let feed_forward =
-            FeedForwardConfig::Gated { intermediate: self.intermediate_size, bias: self.mlp_bias.unwrap_or(false) };
-        let placement = Placement::Pre;
+        let feed_forward = self.gated()?;
+        self.decoder_of(family, Placement::Pre, |layer| Ok((attention(layer)?, feed_forward.clone())))
+    }
+
+    /// The same with the feed-forward of each layer, too.
+    pub fn decoder_of(
+        &self,
+        family: &'static str,
+        placement: Placement,
+        branches: impl Fn(usize) -> Result<(AttentionConfig, FeedForwardConfig), ModelError>,
+    ) -> Result<DecoderConfig, ModelError> {
         let block = |layer| {
-            Ok(BlockConfig {
-                form: placement.form(layer, self.num_hidden_layers),
-                attention: attention(layer)?,
-                feed_forward: feed_forward.clone(),
-            })
+            let (attention, feed_forward) = branches(layer)?;
+            Ok(BlockConfig { form: placement.form(layer, self.num_hidden_layers), attention, feed_forward })
         };
         Ok(DecoderConfig {
             family,
             vocab: self.vocab_size,
             hidden: self.hidden_size,
             context: self.max_position_embeddings,
+            norm: NormKind::Rms { offset: 0.0 },
             norm_eps: self.rms_norm_eps,
             tied: self.tie_word_embeddings.unwrap_or(false),
-            rope: self.rope()?,
+            embedding: EmbeddingConfig::PLAIN,
+            head: HeadConfig::PLAIN,
+            rotations: vec![self.rope()?],
             placement,
+            topology: Topology::Sequential,
+            layout: Layout::default(),
             blocks: (0..self.num_hidden_layers).map(block).collect::<Result<_, ModelError>>()?,
+        })
+    }
+
+    /// A gated feed-forward of the usual width.
+    pub fn gated(&self) -> Result<FeedForwardConfig, ModelError> {
+        Ok(FeedForwardConfig::Gated {
+            activation: self.activation("hidden_act")?,
+            intermediate: self.intermediate_size,
+            bias: self.mlp_bias.unwrap_or(false),
         })
     }
 
     /// Grouped attention with `window`, without biases and norms.
     pub fn plain_attention(&self, window: Option<usize>) -> Result<AttentionConfig, ModelError> {
-        let shape = AttentionShape {
-            heads: self.num_attention_heads,
-            kv_heads: self.num_key_value_heads.unwrap_or(self.num_attention_heads),
-            head_dim: self.head_dim()?,
-            window,
-        };
-        Ok(AttentionConfig { shape, input_bias: false, output_bias: false, head_norm: false })
+        let heads = self.num_attention_heads;
+        let kv_heads = self.num_key_value_heads.unwrap_or(heads);
+        Ok(AttentionConfig::plain(AttentionShape::new(heads, kv_heads, self.head_dim()?).with_window(window)))
     }
 
     /// The window of `layer` where `layer_types` says so; `otherwise` where there is no such list.
@@ -132,7 +162,7 @@ impl Fields {
         }
     }
 
-    fn head_dim(&self) -> Result<usize, ModelError> {
+    pub fn head_dim(&self) -> Result<usize, ModelError> {
         let (hidden, heads) = (self.hidden_size, self.num_attention_heads);
         match self.head_dim {
             Some(head_dim) => Ok(head_dim),
@@ -142,39 +172,71 @@ impl Fields {
         }
     }
 
-    /// `rope_theta` and `rope_scaling` as up to transformers 4, or `rope_parameters` as from 5 on.
-    fn rope(&self) -> Result<Rope, ModelError> {
-        let parameters = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()).unwrap_or(&Value::Null);
-        let theta = parameters["rope_theta"].as_f64().or(self.rope_theta).unwrap_or(10_000.0);
-        let number = |field: &str| {
-            parameters[field]
-                .as_f64()
-                .filter(|value| *value > 0.0)
-                .ok_or_else(|| bad(field, "is not a positive number".to_owned()))
-        };
-        let kind = parameters["rope_type"].as_str().or(parameters["type"].as_str()).unwrap_or("default");
-        let scaling = match kind {
-            "default" => RopeScaling::None,
-            "linear" => RopeScaling::Linear { factor: number("factor")? },
-            "llama3" => RopeScaling::Llama3 {
-                factor: number("factor")?,
-                low_frequency_factor: number("low_freq_factor")?,
-                high_frequency_factor: number("high_freq_factor")?,
-                original_context: number("original_max_position_embeddings")?,
-            },
-            other => return Err(ModelError::UnsupportedRope { found: other.to_owned() }),
-        };
-        if !parameters["partial_rotary_factor"].as_f64().is_none_or(|share| share == 1.0) {
-            return Err(ModelError::UnsupportedRope { found: format!("{kind} with a partial_rotary_factor") });
+    /// The one rotary embedding of most families.
+    pub fn rope(&self) -> Result<Rope, ModelError> {
+        rope::read(&self.all, rope::parameters(&self.all), self.head_dim()?, self.max_position_embeddings)
+    }
+
+    /// The activation that a field names; silu where it is absent.
+    pub fn activation(&self, field: &str) -> Result<Activation, ModelError> {
+        match optional(&self.all, field, "the name of an activation", Value::as_str)? {
+            None | Some("silu" | "swish") => Ok(Activation::Silu),
+            Some("gelu") => Ok(Activation::Gelu),
+            Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast") => Ok(Activation::GeluTanh),
+            Some("relu") => Ok(Activation::Relu),
+            Some(other) => Err(bad(field, format!("`{other}` is not silu, gelu, gelu_new or relu"))),
         }
-        Ok(Rope { theta, head_dim: self.head_dim()?, scaling })
+    }
+
+    /// A field that only some families have.
+    pub fn value(&self, field: &str) -> &Value {
+        &self.all[field]
+    }
+
+    /// A number that may be absent or null.
+    pub fn number(&self, field: &str) -> Result<Option<f64>, ModelError> {
+        optional(&self.all, field, "a number", Value::as_f64)
+    }
+
+    /// A whole number that may be absent or null.
+    pub fn count(&self, field: &str) -> Result<Option<usize>, ModelError> {
+        let read = |value: &Value| value.as_u64().and_then(|value| usize::try_from(value).ok());
+        optional(&self.all, field, "a whole number of at least 0", read)
+    }
+
+    /// A whole number that must be there.
+    pub fn required(&self, field: &str) -> Result<usize, ModelError> {
+        self.count(field)?.ok_or_else(|| bad(field, "is missing".to_owned()))
+    }
+
+    /// Whether a field is true; `otherwise` where it is absent or null.
+    pub fn flag(&self, field: &str, otherwise: bool) -> Result<bool, ModelError> {
+        Ok(optional(&self.all, field, "true or false", Value::as_bool)?.unwrap_or(otherwise))
     }
 }
 
-fn is_not(value: &Value, wanted: &str) -> String {
+/// The form of every block, changed.
+pub fn reformed(mut config: DecoderConfig, change: impl Fn(&mut BranchForm)) -> DecoderConfig {
+    config.blocks.iter_mut().for_each(|block| change(&mut block.form));
+    config
+}
+
+fn optional<'a, T>(
+    config: &'a Value,
+    field: &str,
+    wanted: &str,
+    read: impl Fn(&'a Value) -> Option<T>,
+) -> Result<Option<T>, ModelError> {
+    match &config[field] {
+        Value::Null => Ok(None),
+        value => read(value).map(Some).ok_or_else(|| bad(field, is_not(value, wanted))),
+    }
+}
+
+pub fn is_not(value: &Value, wanted: &str) -> String {
     if value.is_null() { "is missing".to_owned() } else { format!("{value} is not {wanted}") }
 }
 
-fn bad(field: &str, problem: String) -> ModelError {
+pub fn bad(field: &str, problem: String) -> ModelError {
     ModelError::Config { field: field.to_owned(), problem }
 }

@@ -1,17 +1,27 @@
 //! Model families: what each `config.json` means. The only place that knows families by name.
 
+mod deepseek;
+mod experts;
+mod falcon;
 mod fields;
+mod gemma;
+mod gpt2;
+mod gpt_neox;
+mod granite;
 mod llama;
 mod mistral;
+mod olmo;
+mod phi;
 mod qwen;
 pub mod reference;
+mod rope;
+mod smollm;
 mod trained;
 
 use serde_json::Value;
 pub use trained::write as write_config;
 
 use super::{DecoderConfig, ModelError};
-use fields::Fields;
 use reference::Reference;
 
 /// A family: how its configuration is read, and what it can be verified against.
@@ -20,38 +30,52 @@ pub struct Family {
     pub architecture: &'static str,
     /// Which models use it.
     pub models: &'static str,
-    /// candle-transformers' implementation.
-    pub reference: Reference,
-    read: fn(&Fields) -> Result<DecoderConfig, ModelError>,
+    /// candle-transformers' implementation, where it has one that can be compared.
+    pub reference: Option<Reference>,
+    read: fn(&Value) -> Result<DecoderConfig, ModelError>,
+}
+
+const fn family_of(
+    architecture: &'static str,
+    models: &'static str,
+    reference: Option<Reference>,
+    read: fn(&Value) -> Result<DecoderConfig, ModelError>,
+) -> Family {
+    Family { architecture, models, reference, read }
 }
 
 /// Every family that can be opened.
 pub const FAMILIES: &[Family] = &[
-    Family {
-        architecture: "LlamaForCausalLM",
-        models: "Llama 1–3.3, DeepSeek-LLM, R1-Distill-Llama, SmolLM",
-        reference: reference::LLAMA,
-        read: llama::read,
-    },
-    Family {
-        architecture: "MistralForCausalLM",
-        models: "Mistral 7B and its successors",
-        reference: reference::MISTRAL,
-        read: mistral::read,
-    },
-    Family {
-        architecture: "Qwen2ForCausalLM",
-        models: "Qwen2, Qwen2.5, R1-Distill-Qwen",
-        reference: reference::QWEN2,
-        read: qwen::read_qwen2,
-    },
-    Family {
-        architecture: trained::ARCHITECTURE,
-        models: "what `depthscope train` makes with norms that Llama does not have",
-        reference: reference::DEPTHSCOPE,
-        read: trained::read,
-    },
-    Family { architecture: "Qwen3ForCausalLM", models: "Qwen3", reference: reference::QWEN3, read: qwen::read_qwen3 },
+    family_of(
+        "LlamaForCausalLM",
+        "Llama 1–3.3, DeepSeek-LLM, R1-Distill-Llama, SmolLM",
+        Some(reference::LLAMA),
+        llama::read,
+    ),
+    family_of("MistralForCausalLM", "Mistral 7B and its successors", Some(reference::MISTRAL), mistral::read),
+    family_of("MixtralForCausalLM", "Mixtral 8x7B, 8x22B", None, mistral::read_mixtral),
+    family_of("Qwen2ForCausalLM", "Qwen2, Qwen2.5, R1-Distill-Qwen", Some(reference::QWEN2), qwen::read_qwen2),
+    family_of("Qwen3ForCausalLM", "Qwen3", Some(reference::QWEN3), qwen::read_qwen3),
+    family_of("Qwen2MoeForCausalLM", "Qwen1.5-MoE, Qwen2-57B-A14B", None, qwen::read_qwen2_moe),
+    family_of("Qwen3MoeForCausalLM", "Qwen3-30B-A3B, Qwen3-235B-A22B", None, qwen::read_qwen3_moe),
+    family_of("DeepseekV2ForCausalLM", "DeepSeek-V2, V2-Lite, V2.5", None, deepseek::read_v2),
+    family_of("DeepseekV3ForCausalLM", "DeepSeek-V3, R1", None, deepseek::read_v3),
+    family_of("Gemma2ForCausalLM", "Gemma 2", None, gemma::read_gemma2),
+    family_of("Gemma3ForCausalLM", "Gemma 3 270M, 1B", None, gemma::read_gemma3),
+    family_of("Gemma3ForConditionalGeneration", "Gemma 3 4B–27B, text alone", None, gemma::read_gemma3_with_vision),
+    family_of("Olmo2ForCausalLM", "OLMo 2", None, olmo::read_olmo2),
+    family_of("Phi3ForCausalLM", "Phi-3, Phi-3.5-mini, Phi-4, Phi-4-mini", None, phi::read_phi3),
+    family_of("GraniteForCausalLM", "Granite 3", None, granite::read),
+    family_of("SmolLM3ForCausalLM", "SmolLM3", None, smollm::read_smollm3),
+    family_of("GPT2LMHeadModel", "GPT-2, DistilGPT-2", None, gpt2::read),
+    family_of("GPTNeoXForCausalLM", "GPT-NeoX, Pythia", None, gpt_neox::read),
+    family_of("FalconForCausalLM", "Falcon 7B, 40B, 180B", None, falcon::read),
+    family_of(
+        trained::ARCHITECTURE,
+        "what `depthscope train` makes with norms that Llama does not have",
+        Some(reference::DEPTHSCOPE),
+        trained::read,
+    ),
 ];
 
 /// The family of a `config.json`.
@@ -74,7 +98,7 @@ pub fn family(config: &Value) -> Result<&'static Family, ModelError> {
 /// # Errors
 /// An architecture, rope type or activation that is not supported; fields that are missing or make no model.
 pub fn read_config(config: &Value) -> Result<DecoderConfig, ModelError> {
-    (family(config)?.read)(&Fields::read(config)?)?.checked()
+    (family(config)?.read)(config)?.checked()
 }
 
 #[cfg(test)]
@@ -108,7 +132,7 @@ mod tests {
         let llama = read_config(&config("LlamaForCausalLM", &json!({}))).unwrap();
         let shape = llama.blocks[0].attention.shape;
         assert_eq!((shape.kv_heads, shape.head_dim, shape.window), (4, 8, None));
-        assert_eq!(llama.rope, Rope { theta: 10_000.0, head_dim: 8, scaling: RopeScaling::None });
+        assert_eq!(llama.rotations[0], Rope { theta: 10_000.0, turned: 8, scaling: RopeScaling::None });
         assert!(!llama.tied);
     }
 
@@ -126,14 +150,15 @@ mod tests {
 
     #[test]
     fn an_unknown_architecture_lists_what_is_supported() {
-        let message = message(&config("GPT2LMHeadModel", &json!({})));
-        assert!(message.contains("GPT2LMHeadModel") && message.contains("Qwen3ForCausalLM"), "{message}");
+        let message = message(&config("MambaForCausalLM", &json!({})));
+        assert!(message.contains("MambaForCausalLM") && message.contains("Qwen3ForCausalLM"), "{message}");
     }
 
     #[test]
     fn an_unknown_rope_type_lists_what_is_supported() {
-        let message = message(&config("LlamaForCausalLM", &json!({"rope_scaling": {"type": "yarn", "factor": 4.0}})));
-        assert!(message.contains("yarn") && message.contains("llama3"), "{message}");
+        let message =
+            message(&config("LlamaForCausalLM", &json!({"rope_scaling": {"type": "dynamic", "factor": 4.0}})));
+        assert!(message.contains("dynamic") && message.contains("llama3"), "{message}");
     }
 
     #[test]
@@ -147,7 +172,7 @@ mod tests {
             (json!({"num_hidden_layers": 100_000_000}), "num_hidden_layers"),
             (json!({"hidden_size": -1}), "hidden_size"),
             (json!({"rms_norm_eps": "small"}), "rms_norm_eps"),
-            (json!({"hidden_act": "gelu"}), "hidden_act"),
+            (json!({"hidden_act": "mish"}), "hidden_act"),
         ] {
             let message = message(&config("LlamaForCausalLM", &changes));
             assert!(message.contains(field), "{changes}: {message}");

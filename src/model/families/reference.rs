@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     model::{DecoderConfig, FeedForwardConfig, Placement, first_line},
-    nn::RopeScaling,
+    nn::{Activation, RopeScaling},
 };
 
 /// Something that a configuration may ask for and that candle-transformers' model of the family may not have.
@@ -31,6 +31,12 @@ pub enum Feature {
     LinearRope,
     /// Llama 3.1's rope scaling.
     Llama3Rope,
+    /// YaRN or LongRoPE.
+    LongRope,
+    /// Rotary embeddings of a part of a head.
+    PartialRope,
+    /// An activation that is not silu.
+    OtherActivation,
     /// Norms elsewhere than before each branch.
     NormPlacement,
     /// Rotary angles that are exact although the model computes in a half type: candle computes position · frequency in it.
@@ -42,6 +48,7 @@ impl Feature {
     #[must_use]
     pub fn is_in(self, config: &DecoderConfig, dtype: DType) -> bool {
         let attention = || config.blocks.iter().map(|block| &block.attention);
+        let scaled = |is: fn(&RopeScaling) -> bool| config.rotations.iter().any(|rope| is(&rope.scaling));
         match self {
             Self::ExplicitHeadDim => attention().any(|a| a.shape.heads * a.shape.head_dim != config.hidden),
             Self::AttentionBias => attention().any(|a| a.input_bias || a.output_bias),
@@ -50,8 +57,17 @@ impl Feature {
                 .iter()
                 .any(|block| matches!(block.feed_forward, FeedForwardConfig::Gated { bias: true, .. })),
             Self::TiedHead => config.tied,
-            Self::LinearRope => matches!(config.rope.scaling, RopeScaling::Linear { .. }),
-            Self::Llama3Rope => matches!(config.rope.scaling, RopeScaling::Llama3 { .. }),
+            Self::LinearRope => scaled(|scaling| matches!(scaling, RopeScaling::Linear { .. })),
+            Self::Llama3Rope => scaled(|scaling| matches!(scaling, RopeScaling::Llama3 { .. })),
+            Self::LongRope => scaled(|scaling| matches!(scaling, RopeScaling::Yarn { .. } | RopeScaling::Long { .. })),
+            Self::PartialRope => attention().any(|a| {
+                a.rotation
+                    .and_then(|index| config.rotations.get(index))
+                    .is_none_or(|rope| rope.turned != a.shape.head_dim)
+            }),
+            Self::OtherActivation => config.blocks.iter().any(|block| {
+                !matches!(block.feed_forward, FeedForwardConfig::Gated { activation: Activation::Silu, .. })
+            }),
             Self::NormPlacement => config.placement != Placement::Pre,
             Self::HalfTypeRope => dtype != DType::F32,
         }
@@ -67,6 +83,9 @@ impl fmt::Display for Feature {
             Self::TiedHead => "tied embeddings",
             Self::LinearRope => "linear rope scaling",
             Self::Llama3Rope => "llama3 rope scaling",
+            Self::LongRope => "yarn and longrope scaling",
+            Self::PartialRope => "partial rotary embeddings",
+            Self::OtherActivation => "activations but silu",
             Self::NormPlacement => "norm placement but pre",
             Self::HalfTypeRope => "exact rotary angles in bf16 and f16 (f32 works)",
         })
@@ -130,7 +149,8 @@ impl Reference {
     /// What a configuration asks for and the implementation lacks.
     #[must_use]
     pub fn missing(&self, config: &DecoderConfig, dtype: DType) -> Vec<Feature> {
-        self.lacks.iter().copied().filter(|feature| feature.is_in(config, dtype)).collect()
+        const NONE_HAS: [Feature; 3] = [Feature::LongRope, Feature::PartialRope, Feature::OtherActivation];
+        self.lacks.iter().copied().chain(NONE_HAS).filter(|feature| feature.is_in(config, dtype)).collect()
     }
 
     /// The window that the implementation can apply, and the longest sequence on which it then computes the same function: a

@@ -5,17 +5,20 @@
 
 use serde_json::{Value, json};
 
-use super::fields::Fields;
+use super::{
+    fields::{Fields, bad},
+    llama,
+};
 use crate::{
-    model::{AttentionConfig, DecoderConfig, FeedForwardConfig, ModelError, Placement},
+    model::{DecoderConfig, FeedForwardConfig, ModelError, Placement},
     nn::RopeScaling,
 };
 
 const MODEL_TYPE: &str = "depthscope";
 pub const ARCHITECTURE: &str = "DepthscopeForCausalLM";
 
-pub fn read(fields: &Fields) -> Result<DecoderConfig, ModelError> {
-    let bad = |field: &str, problem: String| ModelError::Config { field: field.to_owned(), problem };
+pub fn read(config: &Value) -> Result<DecoderConfig, ModelError> {
+    let fields = Fields::read(config)?;
     let Some(name) = &fields.norm_placement else { return Err(bad("norm_placement", "is missing".to_owned())) };
     let placement: Placement = name.parse().map_err(|error| bad("norm_placement", format!("{error}")))?;
     let placement = match (placement, fields.mix_ln_share) {
@@ -25,11 +28,7 @@ pub fn read(fields: &Fields) -> Result<DecoderConfig, ModelError> {
         }
         (placement, _) => placement,
     };
-    let bias = fields.attention_bias.unwrap_or(false);
-    let config = fields.decoder(MODEL_TYPE, |_| {
-        Ok(AttentionConfig { input_bias: bias, output_bias: bias, ..fields.plain_attention(None)? })
-    })?;
-    Ok(config.placed(placement))
+    Ok(fields.decoder(MODEL_TYPE, |_| llama::biased(&fields))?.placed(placement))
 }
 
 /// The `config.json` of a decoder that was trained here; reading it gives the decoder again, LayerNorm Scaling as Pre-LN (its factors
@@ -40,15 +39,20 @@ pub fn read(fields: &Fields) -> Result<DecoderConfig, ModelError> {
 pub fn write(config: &DecoderConfig, end_of_text: Option<u32>) -> Result<Value, ModelError> {
     let unlike = |problem: &str| ModelError::Config { field: "blocks".to_owned(), problem: problem.to_owned() };
     let Some(block) = config.blocks.first() else { return Err(unlike("there are none")) };
-    let FeedForwardConfig::Gated { intermediate, bias } = block.feed_forward;
+    if let Some(what) = config.untrainable() {
+        return Err(ModelError::Untrainable { what });
+    }
     let attention = &block.attention;
-    let same = |other: &&crate::model::BlockConfig| {
+    let same = |other: &crate::model::BlockConfig| {
         other.attention == block.attention && other.feed_forward == block.feed_forward
     };
-    let plain = !(bias || attention.input_bias || attention.output_bias || attention.head_norm);
-    let unscaled = config.rope.scaling == RopeScaling::None && attention.shape.window.is_none();
-    if !config.blocks.iter().all(|other| same(&other)) || !plain || !unscaled {
-        return Err(unlike("have biases, norms of heads, windows, scaled rotary frequencies, or differ"));
+    let ([rope], FeedForwardConfig::Gated { intermediate, .. }) = (config.rotations.as_slice(), &block.feed_forward)
+    else {
+        return Err(unlike("are not Llama's"));
+    };
+    let unscaled = rope.scaling == RopeScaling::None && attention.shape.window.is_none();
+    if !config.blocks.iter().all(same) || !unscaled {
+        return Err(unlike("have windows, scaled rotary frequencies, or differ"));
     }
     let mut written = json!({
         "architectures": ["LlamaForCausalLM"],
@@ -63,7 +67,7 @@ pub fn write(config: &DecoderConfig, end_of_text: Option<u32>) -> Result<Value, 
         "hidden_act": "silu",
         "max_position_embeddings": config.context,
         "rms_norm_eps": config.norm_eps,
-        "rope_theta": config.rope.theta,
+        "rope_theta": rope.theta,
         "tie_word_embeddings": config.tied,
         "attention_bias": false,
         "mlp_bias": false,

@@ -6,19 +6,19 @@
 
 mod attention;
 pub mod backward;
+mod gate;
 mod memory;
 mod norm;
 pub mod product;
 mod rope;
 pub mod simd;
-mod swiglu;
 
-pub use attention::CausalAttention;
+pub use attention::SoftmaxAttention;
+pub use gate::{Activate, Gate};
 pub use memory::keep_freed_buffers;
-pub use norm::RmsNorm;
+pub use norm::{LayerNorm, RmsNorm};
 pub use product::Accumulate;
 pub use rope::{Angles, Rotate, rotate_in_place};
-pub use swiglu::SwiGlu;
 
 use candle_core::{CpuStorage, Layout, Result};
 

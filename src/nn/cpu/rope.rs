@@ -9,8 +9,11 @@ use crate::nn::Ragged;
 /// Rotates each head of `x: [tokens, heads · head_dim]` by the angle of its token's position.
 ///
 /// The halves of a head are the real and the imaginary parts (Hugging Face's layout):
-/// `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`; `cos`, `sin`: `[positions, head_dim / 2]`.
+/// `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`; `cos`, `sin`: `[positions, turned / 2]`. What comes after the first `turned` elements of a
+/// head stays as it is.
 pub struct Rotate<'a> {
+    /// Size of a head.
+    pub head_dim: usize,
     /// The sequences, which give each token its position.
     pub batch: &'a Ragged,
 }
@@ -31,7 +34,11 @@ impl CustomOp3 for Rotate<'_> {
     ) -> Result<(CpuStorage, Shape)> {
         let (tokens, width) = x_layout.shape().dims2()?;
         let (positions, half) = cos_layout.shape().dims2()?;
-        if tokens != self.batch.tokens() || self.batch.longest() > positions || width % (2 * half) != 0 {
+        if tokens != self.batch.tokens()
+            || self.batch.longest() > positions
+            || width % self.head_dim != 0
+            || 2 * half > self.head_dim
+        {
             candle_core::bail!("rotary tables do not fit (x {:?}, tables {:?})", x_layout.shape(), cos_layout.shape())
         }
         let (x, cos, sin) = (dense(x, x_layout)?, dense(cos, cos_layout)?, dense(sin, sin_layout)?);
@@ -48,7 +55,7 @@ impl CustomOp3 for Rotate<'_> {
                             out.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(positions)
                         {
                             let angles = position as usize * half..(position as usize + 1) * half;
-                            row(out, x, &cos[angles.clone()], &sin[angles]);
+                            row(out, x, self.head_dim, &cos[angles.clone()], &sin[angles]);
                         }
                     },
                 );
@@ -58,10 +65,12 @@ impl CustomOp3 for Rotate<'_> {
 }
 
 #[inline(always)]
-fn row(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32]) {
+fn row(out: &mut [f32], x: &[f32], head_dim: usize, cos: &[f32], sin: &[f32]) {
     let half = cos.len();
-    for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
-        let ((out1, out2), (x1, x2)) = (out.split_at_mut(half), x.split_at(half));
+    for (out, x) in out.chunks_exact_mut(head_dim).zip(x.chunks_exact(head_dim)) {
+        out[2 * half..].copy_from_slice(&x[2 * half..]);
+        let (out1, out2) = out[..2 * half].split_at_mut(half);
+        let (x1, x2) = x[..2 * half].split_at(half);
         for i in 0..half {
             out1[i] = x1[i] * cos[i] - x2[i] * sin[i];
             out2[i] = x2[i] * cos[i] + x1[i] * sin[i];

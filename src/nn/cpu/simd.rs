@@ -41,6 +41,36 @@ pub fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * power
 }
 
+/// tanh x to about 1e-7 absolute, as `1 − 2/(e²ˣ + 1)`.
+#[inline(always)]
+#[must_use]
+pub fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+}
+
+/// 1 − erf x to 1.2e-7 relative (Press et al., Numerical Recipes, section 6.2).
+#[inline(always)]
+#[must_use]
+pub fn erfc(x: f32) -> f32 {
+    const TERMS: [f32; 10] = [
+        -1.265_512_2,
+        1.000_023_7,
+        0.374_091_96,
+        0.096_784_18,
+        -0.186_288_06,
+        0.278_868_07,
+        -1.135_203_98,
+        1.488_515_87,
+        -0.822_152_23,
+        0.170_872_77,
+    ];
+    let z = x.abs();
+    let t = 1.0 / (1.0 + 0.5 * z);
+    let polynomial = TERMS.iter().rev().fold(0.0, |sum, term| sum * t + term);
+    let tail = t * exp(polynomial - z * z);
+    if x >= 0.0 { tail } else { 2.0 - tail }
+}
+
 /// `out[i] = e^{(x[i] − shift)·scale}`.
 #[inline(always)]
 pub fn exp_of(out: &mut [f32], x: &[f32], shift: f32, scale: f32) {

@@ -50,7 +50,7 @@ pub fn attention_backward(
     let angles = cpu::Angles { cos: cos.elements()?, sin: sin.elements()?, half: shape.head_dim / 2 };
     let (qkv, out, d_out) = (HostRows::new(rotated_qkv)?, HostRows::new(mixed)?, HostRows::new(d_mixed)?);
     let d_qkv = timed(Work::Attention, || {
-        let op = cpu::CausalAttention { shape, batch };
+        let op = cpu::SoftmaxAttention { shape, batch };
         let finish = |position: usize, row: &mut [f32]| angles.turn_back(row, position);
         backward::causal_attention(&op, qkv.elements()?, out.elements()?, d_out.elements()?, finish)
     })?;
@@ -66,5 +66,5 @@ pub(super) fn columns(qkv: &Tensor, shape: AttentionShape) -> Result<[Tensor; 3]
 /// The mixed values of a rotated `qkv`.
 pub(super) fn mix(qkv: &Tensor, shape: AttentionShape, batch: &Ragged) -> Result<Tensor> {
     let [q, k, v] = columns(qkv, shape)?;
-    ops::causal_attention(&q, &k, &v, shape, batch)
+    ops::softmax_attention(&q, &k, &v, shape, batch)
 }

@@ -126,7 +126,7 @@ fn shapes() -> impl Iterator<Item = AttentionShape> {
     let heads = [(4, 2, 10), (3, 3, 32), (4, 1, 64)];
     heads.into_iter().flat_map(|(heads, kv_heads, head_dim)| {
         let windows = [None, Some(1), Some(7), Some(40), Some(500)];
-        windows.map(|window| AttentionShape { heads, kv_heads, head_dim, window })
+        windows.map(|window| AttentionShape::new(heads, kv_heads, head_dim).with_window(window))
     })
 }
 
@@ -140,9 +140,9 @@ fn question(tokens: usize, shape: AttentionShape) -> (Tensor, Tensor, RopeTables
 
 fn plain_attention(qkv: &Tensor, shape: AttentionShape, rope: &RopeTables, batch: &Ragged) -> Result<Tensor> {
     let (queries, keys) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
-    let turn = |x: Tensor| ops::rotate(&x.contiguous()?, &rope.cos, &rope.sin, batch);
+    let turn = |x: Tensor| ops::rotate(&x.contiguous()?, shape.head_dim, rope, batch);
     let (q, k) = (turn(qkv.narrow(1, 0, queries)?)?, turn(qkv.narrow(1, queries, keys)?)?);
-    ops::causal_attention(&q, &k, &qkv.narrow(1, queries + keys, keys)?.contiguous()?, shape, batch)
+    ops::softmax_attention(&q, &k, &qkv.narrow(1, queries + keys, keys)?.contiguous()?, shape, batch)
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn attention_has_the_gradient_of_its_formula_for_every_window_and_grouping() {
 
 #[test]
 fn attention_gradients_are_the_same_however_the_sequences_are_grouped() {
-    let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 10, window: Some(20) };
+    let shape = AttentionShape::new(4, 2, 10).with_window(Some(20));
     let batch = Ragged::new([1, 70, 70, 33, 50]);
     let (qkv, d_mixed, rope) = question(batch.tokens(), shape);
     let (rotated, _) = attention(qkv, shape, &rope, &batch).unwrap();
@@ -199,7 +199,7 @@ fn attention_in_bf16_has_the_gradient_of_f32() {
 
 #[test]
 fn attention_has_no_gradient_where_sequences_share_a_stem() {
-    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 4, window: None };
+    let shape = AttentionShape::new(2, 1, 4);
     let batch = Ragged::continuing([(5, vec![]), (2, vec![Piece { sequence: 0, length: 3 }])]);
     let (qkv, d_mixed, rope) = question(7, shape);
     let (rotated, _) = composed::attention(&qkv, shape, &rope, &batch).unwrap();

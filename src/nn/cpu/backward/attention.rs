@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::nn::{
     AttentionShape,
     cpu::{
-        Accumulate, CausalAttention,
+        Accumulate, SoftmaxAttention,
         attention::{QUERIES, Seen},
         simd::{self, Left, Rows, SmallProduct, WIDTH},
     },
@@ -35,7 +35,7 @@ pub struct Operands<'a> {
     d_out: Rows<'a>,
 }
 
-/// Gradient of [`CausalAttention`] with respect to `[q | k | v]`, side by side as one product leaves them.
+/// Gradient of [`SoftmaxAttention`] with respect to `[q | k | v]`, side by side as one product leaves them.
 ///
 /// With P = softmax(q·kᵀ/√d) and D = Σ dO∘O by row: `dV = Pᵀ·dO`, `dS = P∘(dO·Vᵀ − D)/√d`, `dQ = dS·K`, `dK = dSᵀ·Q`.
 /// `qkv: [tokens, (heads + 2·kv_heads)·head_dim]`, `out`, `d_out`: `[tokens, heads·head_dim]`. Every row of the result goes through
@@ -44,7 +44,7 @@ pub struct Operands<'a> {
 /// # Errors
 /// Operands that do not fit.
 pub fn causal_attention(
-    op: &CausalAttention<'_>,
+    op: &SoftmaxAttention<'_>,
     qkv: &[f32],
     out: &[f32],
     d_out: &[f32],
@@ -97,7 +97,7 @@ fn gather(row: &mut [f32], gradients: &[AttentionGradients], shape: AttentionSha
 
 /// One sequence and one key-value head.
 struct Pair<'a> {
-    op: &'a CausalAttention<'a>,
+    op: &'a SoftmaxAttention<'a>,
     operands: Operands<'a>,
     sequence: usize,
     span: Range<usize>,
@@ -124,7 +124,7 @@ struct Tile {
 }
 
 impl<'a> Pair<'a> {
-    fn new(op: &'a CausalAttention<'a>, operands: Operands<'a>, sequence: usize, kv_head: usize) -> Self {
+    fn new(op: &'a SoftmaxAttention<'a>, operands: Operands<'a>, sequence: usize, kv_head: usize) -> Self {
         let head_dim = op.shape.head_dim;
         let span = op.batch.span(sequence);
         let (wide, long) = (head_dim.next_multiple_of(WIDTH), span.len().next_multiple_of(WIDTH));
@@ -182,7 +182,8 @@ impl<'a> Pair<'a> {
         let wide = (rows, head_dim, columns);
         small(Left::Plain(q), keys_t, &mut tile.weights, columns, wide, Accumulate::Set);
         let keys = [Seen::own(self.sequence, first_key..queries.end)];
-        let sums = self.op.softmax(&mut tile.weights[..rows * columns], columns, queries, &keys);
+        let sums =
+            self.op.softmax(&mut tile.weights[..rows * columns], columns, queries.map(|query| (query, query)), &keys);
         small(Left::Plain(d_out), values_t, &mut tile.d_scores, columns, wide, Accumulate::Set);
         self.d_scores(head, token, rows, columns, &sums, tile);
         let (weights, d_scores) =

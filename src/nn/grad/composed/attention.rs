@@ -45,7 +45,7 @@ pub fn attention_backward(
 
 fn rotate(qkv: &Tensor, shape: AttentionShape, rope: &RopeTables, batch: &Ragged) -> Result<Tensor> {
     let [q, k, v] = columns(qkv, shape)?;
-    let turn = |x: &Tensor| ops::rotate(&x.contiguous()?, &rope.cos, &rope.sin, batch);
+    let turn = |x: &Tensor| ops::rotate(&x.contiguous()?, shape.head_dim, rope, batch);
     Tensor::cat(&[turn(&q)?, turn(&k)?, v], 1)
 }
 

@@ -43,8 +43,10 @@ const CASES: [&str; 26] = [
     "falcon_new",
     "mixtral",
     "qwen2_moe",
-    "qwen3_moe", "deepseek_v2",
-    "deepseek_v2_group", "deepseek_v3",
+    "qwen3_moe",
+    "deepseek_v2",
+    "deepseek_v2_group",
+    "deepseek_v3",
 ];
 
 /// Relative error in f32.

@@ -133,7 +133,9 @@ impl Decoder {
         let mut shape = shape.to_vec();
         let mut values = timed(Work::Load, || self.values(name, &shape, rows.clone()))?;
         if offset != 0.0 {
-            values.iter_mut().for_each(|value| *value += offset as f32);
+            for value in &mut values {
+                *value += offset as f32;
+            }
         }
         shape[0] = rows.map_or(shape[0], |rows| rows.len());
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(&self.device)?)
@@ -436,5 +438,5 @@ fn non_finite(name: &str, first: usize, bad: &convert::NonFinite) -> ModelError 
 /// Number of parameters that a checkpoint of this configuration holds.
 #[must_use]
 pub fn parameters(config: &DecoderConfig) -> u64 {
-    layout::all_stored(config).iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    layout::all_stored(config).values().map(|shape| shape.iter().product::<usize>() as u64).sum()
 }

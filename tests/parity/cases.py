@@ -78,10 +78,8 @@ def gemma3_rope(local, theta, **scaling):
 
 def yarn(**changes):
     """With theta 100, the four frequencies of eight dimensions are kept, kept, between, and divided by the factor."""
-    scaling = dict(
-        rope_type="yarn", factor=40.0, beta_fast=2.0, beta_slow=1.0, original_max_position_embeddings=64, mscale=1.0, mscale_all_dim=1.0
-    )
-    return rope(100.0, **scaling | changes)
+    scaling = dict(rope_type="yarn", factor=40.0, beta_fast=2.0, beta_slow=1.0, original_max_position_embeddings=64)
+    return rope(100.0, **scaling | dict(mscale=1.0, mscale_all_dim=1.0) | changes)
 
 
 DEEPSEEK = SMALLER | dict(

@@ -22,7 +22,8 @@ block i and x_L the residual stream BEFORE the final norm. Transformers is run o
 mask, in float32 with eager attention; all metrics are summed in float64 from those float32 numbers.
 
 The script asserts that its own fixtures are worth comparing against: the reference is stable (float64 moves it by about
-1e-6), padding changes nothing, every removal has a cost, and a sliding window one token wider or narrower would be noticed.
+1e-6), padding changes nothing, every removal has a cost, no choice of experts is a matter of rounding, and the mistakes that
+`cases.py` lists, such as a sliding window one token wider or narrower, would be noticed.
 """
 
 import json

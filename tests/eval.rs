@@ -57,7 +57,7 @@ fn measure(name: &str) -> &str {
 }
 
 #[test]
-fn every_likelihood_and_metric_is_that_of_lm_evaluation_harness() {
+fn every_likelihood_of_an_option_or_window_and_every_metric_is_that_of_lm_evaluation_harness() {
     let expected = support::json(&folder("eval/expected.json"));
     let tasks: Vec<(&String, &Value)> =
         expected.as_object().unwrap().iter().filter(|(key, _)| key.contains('/')).collect();

@@ -65,7 +65,7 @@ pub struct TaskArgs {
     /// Examples before each question
     #[arg(long, value_name = "K", default_value_t = 0, requires = "task")]
     pub shots: usize,
-    /// Keep the log-likelihood of every option of every item, in the table `items`
+    /// Keep the log-likelihood of every option of every item (of running text: of every window), in the table `items`
     #[arg(long, requires = "task")]
     pub items: bool,
 }

@@ -6,6 +6,7 @@ pub mod answers;
 pub mod bootstrap;
 pub mod difference;
 pub mod growth;
+pub mod item_rows;
 pub mod paired;
 pub mod prune;
 pub mod task_rows;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     corpus::tasks::{Metric, Task},
-    rows::{EvalRow, ItemRow, Measure, PruneMetric, PruneRow, Removed, TaskMetric},
+    rows::{EvalRow, Measure, PruneMetric, PruneRow, TaskMetric},
     walk::Work,
 };
 
@@ -212,33 +212,6 @@ fn eval_row(
     }
 }
 
-/// The rows of the table `items`: of the full model, then of every removal.
-#[must_use]
-pub fn item_rows(removals: &[Removal], task: &Task, answers: &Answers) -> Vec<ItemRow> {
-    let name: Arc<str> = task.name.as_str().into();
-    let removed =
-        |removal: &Removal| Removed { first: *removal.layers.start(), last: *removal.layers.end(), part: removal.part };
-    let pruned = removals.iter().map(removed).map(Some).zip(&answers.removals);
-    let mut rows = Vec::new();
-    for (removed, likelihoods) in std::iter::once((None, &answers.full)).chain(pruned) {
-        let mut values = likelihoods.iter().map(|likelihood| likelihood.value);
-        for document in &task.documents {
-            let subject: Option<Arc<str>> = document.subject.as_deref().map(Arc::from);
-            let row = |(option, loglikelihood)| ItemRow {
-                removed,
-                task: name.clone(),
-                subject: subject.clone(),
-                item: document.item,
-                option,
-                loglikelihood,
-                gold: document.gold,
-            };
-            rows.extend(values.by_ref().take(document.requests.len()).enumerate().map(row));
-        }
-    }
-    rows
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
@@ -286,16 +259,5 @@ mod tests {
         assert_eq!(findings.effects, [Effect::Matters, Effect::Undecided]);
         assert_eq!(findings.smallest_significant_drop, Some(7.0 / 12.0), "2·2⁻⁷·2 is the first below 0.05");
         assert_eq!((findings.chance, findings.items), (Some(0.5), 12));
-    }
-
-    #[test]
-    fn every_option_of_every_item_has_a_row_for_the_full_model_and_for_each_removal() {
-        let (task, answers) = case();
-        let rows = item_rows(&removals(2, 1, &[Part::Block]), &task, &answers);
-        assert_eq!(rows.len(), 3 * 12 * 2);
-        assert_eq!((rows[0].removed, rows[0].loglikelihood, rows[0].gold), (None, -1.0, Some(0)));
-        let last = rows.last().unwrap();
-        assert_eq!(last.removed, Some(Removed { first: 1, last: 1, part: Part::Block }));
-        assert_eq!((last.item, last.option, last.subject.as_deref()), (11, 1, Some("b")));
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     model::{Decoder, DecoderConfig},
     plan::InputError,
     source::{Checkpoint, hub},
-    walk::{Ending, MemoryPlan, Route, Scale, Walk, WalkError, Watch, Work},
+    walk::{Ending, MemoryPlan, NextTokenScores, Route, Scale, Walk, WalkError, Watch},
 };
 
 /// A task and its requests as tokens.
@@ -102,6 +102,14 @@ impl Prepared {
     }
 }
 
+/// What the full model and each pruned one answer.
+pub struct Asked {
+    /// By request: what metrics are made of.
+    pub answers: Answers,
+    /// By sequence, and what it took.
+    pub scores: NextTokenScores,
+}
+
 /// A model that can be asked.
 pub struct Asking<'a> {
     /// The model.
@@ -113,12 +121,12 @@ pub struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// What the full model and each pruned one answer, and what that took. The likelihoods of [`Keep::Answers`] may lack what the options of
-    /// an item have in common.
+    /// Puts a task to the full model and to each pruned one. The likelihoods of [`Keep::Answers`] may lack what the options of an item have
+    /// in common.
     ///
     /// # Errors
     /// Whatever ends the walk.
-    pub fn ask(&self, prepared: &Prepared, removals: &[Removal], keep: Keep) -> Result<(Answers, Work), WalkError> {
+    pub fn ask(&self, prepared: &Prepared, removals: &[Removal], keep: Keep) -> Result<Asked, WalkError> {
         let Requests { sequences, firsts, of_request, .. } = &prepared.requests;
         let element_bytes = self.decoder.dtype().size_in_bytes() as u64;
         let memory = MemoryPlan::for_trees(self.decoder.config(), element_bytes, self.memory.0);
@@ -136,6 +144,6 @@ impl Asking<'_> {
             full: likelihoods(of_request, &scores.full),
             removals: scores.removals.iter().map(|scores| likelihoods(of_request, scores)).collect(),
         };
-        Ok((answers, scores.work))
+        Ok(Asked { answers, scores })
     }
 }

@@ -4,12 +4,15 @@ use serde::Serialize;
 
 use super::{
     DeviceChoice, DtypeChoice, Host, Manifest, MemorySize, RunError, TaskPlan, Warning,
-    ask::{self, Asking, Keep, Prepared},
+    ask::{self, Asked, Asking, Keep, Prepared},
     manifest::{NoText, TaskFacts},
     opened::Opened,
 };
 use crate::{
-    metrics::task_rows::{self, TaskFindings},
+    metrics::{
+        item_rows,
+        task_rows::{self, TaskFindings},
+    },
     model::families,
     rows::{EvalRow, ItemRow},
     source::Checkpoint,
@@ -23,7 +26,7 @@ pub struct EvalPlan {
     pub model: String,
     /// What it is asked.
     pub tasks: Vec<TaskPlan>,
-    /// Whether the log-likelihood of every option is kept.
+    /// Whether the log-likelihood of every option, or of every window of running text, is kept.
     pub items: bool,
     /// Where it runs.
     pub device: DeviceChoice,
@@ -65,12 +68,12 @@ pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError
     let asking = Asking { decoder: &opened.decoder, memory: opened.budget, watch };
     let (mut eval, mut findings, mut items) = (Vec::new(), Vec::new(), plan.items.then(Vec::new));
     for prepared in &tasks {
-        let (answers, work) = asking.ask(prepared, &[], Keep::of(plan.items))?;
+        let Asked { answers, scores } = asking.ask(prepared, &[], Keep::of(plan.items))?;
         let Prepared { task, requests } = prepared;
         eval.extend(task_rows::eval_rows(&plan.model, task, &answers.full, plan.seed));
-        findings.push(task_rows::findings(task, requests.truncated, &answers, 0.0, work));
+        findings.push(task_rows::findings(task, requests.truncated, &answers, 0.0, scores.work));
         if let Some(items) = &mut items {
-            items.extend(task_rows::item_rows(&[], task, &answers));
+            items.extend(item_rows::item_rows(&[], task, &requests.of_request, &scores));
         }
     }
     let tasks = tasks.iter().map(TaskFacts::of).collect();

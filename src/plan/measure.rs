@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     Host, Plan, PrunePlan,
-    ask::{Asking, Keep, Prepared},
+    ask::{Asked, Asking, Keep, Prepared},
     opened::Opened,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     metrics::{
         Verdict,
         angular::{Angular, cheapest_starts},
-        growth,
+        growth, item_rows,
         prune::{self, Removal},
         task_rows::{self, TaskFindings},
         variance::Variance,
@@ -114,13 +114,13 @@ fn asked(
 ) -> Result<(), WalkError> {
     let Some(PrunePlan { tolerance, items, .. }) = &plan.measures.prune else { return Ok(()) };
     for prepared in tasks {
-        let (answers, work) = asking.ask(prepared, removals, Keep::of(*items))?;
-        let (task, truncated) = (&prepared.task, prepared.requests.truncated);
+        let Asked { answers, scores } = asking.ask(prepared, removals, Keep::of(*items))?;
+        let Prepared { task, requests } = prepared;
         let rows = task_rows::prune_rows(&plan.model, removals, task, &answers, plan.seed);
         findings.prune.get_or_insert_default().extend(rows);
-        findings.tasks.push(task_rows::findings(task, truncated, &answers, *tolerance, work));
+        findings.tasks.push(task_rows::findings(task, requests.truncated, &answers, *tolerance, scores.work));
         if *items {
-            let rows = task_rows::item_rows(removals, task, &answers);
+            let rows = item_rows::item_rows(removals, task, &requests.of_request, &scores);
             findings.items.get_or_insert_default().extend(rows);
         }
     }

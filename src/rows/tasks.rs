@@ -109,7 +109,7 @@ pub struct Removed {
     pub part: Part,
 }
 
-/// The log-likelihood of one option of one item.
+/// The log-likelihood of one option of one item, or of one window of running text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ItemRow {
     /// What is removed; nothing from the full model.
@@ -122,9 +122,10 @@ pub struct ItemRow {
     pub subject: Option<Arc<str>>,
     /// 0-based number of the item in its subject.
     pub item: usize,
-    /// 0-based number of the option; 0 where there are no options.
+    /// 0-based number of the option; of running text, of the window within its item (see [`crate::corpus::requests`]); 0 for a continuation
+    /// without options.
     pub option: usize,
-    /// ln p(continuation | context), nats.
+    /// ln p(continuation | context), nats; of a window, of those of its tokens that no window before it has.
     pub loglikelihood: f64,
     /// 0-based index of the right option; none where there are no options.
     pub gold: Option<usize>,

@@ -1,4 +1,4 @@
-//! The tables of tasks: `eval`, one row a measure, and `items`, one row for every option that was scored.
+//! The tables of tasks: `eval`, one row a measure, and `items`, one row for every option, or window of running text, that was scored.
 
 use polars::prelude::DataFrame;
 

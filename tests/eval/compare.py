@@ -15,8 +15,8 @@ import sys
 
 import pyarrow.parquet
 
-# Of a log-likelihood. That of a whole document is a sum of thousands of f32 numbers, so its last digits are nobody's.
-ABSOLUTE, RELATIVE = 1e-3, 1e-6
+# Of a log-likelihood, in nats: of an option, or of a window of a running text.
+CLOSE = 1e-3
 # Of a perplexity, relative to it; of an accuracy as it is.
 METRIC = 1e-3
 WHOLE = (None, "", "all", "total")
@@ -24,7 +24,7 @@ WHOLE = (None, "", "all", "total")
 HARNESS = {"accuracy": "acc", "accuracy_norm": "acc_norm"}
 ACCURACIES = ("acc", "acc_norm")
 COLUMNS = [
-    "task", "items", "only one side", "options", "largest difference", "too far", "other pick", "other gold", "harness / ours",
+    "task", "items", "only one side", "options or windows", "largest difference", "too far", "other pick", "other gold", "harness / ours",
     "identical metrics", "too far",
 ]
 
@@ -65,9 +65,10 @@ def reference(folder, shots):
 
 
 def picks(options):
-    """The likeliest option of each item, the first of equals."""
+    """The likeliest option of each item that has a right one, the first of equals."""
     found = {}
-    for (task, subject, item, option), row in sorted(options.items(), key=lambda pair: pair[0][-1]):
+    asked = [pair for pair in options.items() if pair[1]["gold"] is not None]
+    for (task, subject, item, option), row in sorted(asked, key=lambda pair: pair[0][-1]):
         place = (task, subject, item)
         if place not in found or row["loglikelihood"] > found[place][1]:
             found[place] = (option, row["loglikelihood"])
@@ -76,7 +77,7 @@ def picks(options):
 
 def is_far(theirs, own):
     # Written so that NaN is far from everything.
-    return not abs(theirs - own) <= max(ABSOLUTE, RELATIVE * abs(theirs))
+    return not abs(theirs - own) <= CLOSE
 
 
 def metric_is_far(metric, theirs, own):

@@ -45,7 +45,7 @@ class Truncations(logging.Handler):
 
 
 def item_rows(options):
-    """`[subject, item, gold, log-likelihoods, greedy flags]` of each item."""
+    """`[subject, item, gold, log-likelihoods, greedy flags]` of each item: one of each for every option, or window of running text."""
     found = {}
     for row in options:
         item = found.setdefault((row["subject"], row["item"]), [row["subject"], row["item"], row["gold"], [], []])

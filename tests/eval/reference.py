@@ -1,10 +1,10 @@
-"""What lm-evaluation-harness makes of a local model on local rows: every option's log-likelihood, and its metrics.
+"""What lm-evaluation-harness makes of a local model on local rows: every option's log-likelihood, for running text every window's, and its metrics.
 
     pip install lm-eval==0.4.13 torch transformers pyarrow
     python tests/eval/reference.py --model FOLDER --data FOLDER --out FOLDER --tasks mmlu piqa --shots 0 5 --limit 200
 
-Writes `items.parquet` (`task, shots, subject, item, option, loglikelihood, greedy, gold`) and `metrics.json`. Everything but where rows come
-from is the harness's: its hf backend in f32 on the CPU, its task files, its aggregation.
+Writes `items.parquet` (`task, shots, subject, item, option, loglikelihood, greedy, gold`; `option` is the window for running text) and
+`metrics.json`. Everything but where rows come from is the harness's: its hf backend in f32 on the CPU, its task files, its aggregation.
 """
 
 import argparse
@@ -49,6 +49,31 @@ def special_tokens(folder):
     return {"bos_token": begin, "eos_token": by_id.get(config.get("eos_token_id"))}
 
 
+class Windowed(HFLM):
+    """Remembers what the harness made of each window of a running text: it adds them up and hands out the sum alone."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.answers, self.windows = [], {}
+
+    def loglikelihood_rolling(self, requests, disable_tqdm=False):
+        return [self._text(request, disable_tqdm) for request in requests]
+
+    def _text(self, request, disable_tqdm):
+        # One text at a time, so that all that is answered meanwhile is its own.
+        self.answers = []
+        (total,) = super().loglikelihood_rolling([request], disable_tqdm)
+        if sum(loglikelihood for loglikelihood, _ in self.answers) != total:
+            raise SystemExit(f"windows of {request.task_name}, item {request.doc_id}, do not add up to what the harness says of it")
+        self.windows[request.task_name, request.doc_id] = self.answers
+        return total
+
+    def _loglikelihood_tokens(self, requests, *arguments, **named):
+        found = super()._loglikelihood_tokens(requests, *arguments, **named)
+        self.answers += found
+        return found
+
+
 def with_tokenizer_config(folder, scratch):
     """The folder itself, or links to its files beside a tokenizer_config.json, without which the harness knows no prefix token and stops."""
     if (folder / "tokenizer_config.json").exists():
@@ -73,7 +98,7 @@ def open_tokenizer(usable):
 def open_model(folder, batch_size=1):
     with tempfile.TemporaryDirectory() as scratch:
         usable = with_tokenizer_config(folder, pathlib.Path(scratch))
-        return HFLM(pretrained=str(usable), tokenizer=open_tokenizer(usable), dtype="float32", device="cpu", batch_size=batch_size)
+        return Windowed(pretrained=str(usable), tokenizer=open_tokenizer(usable), dtype="float32", device="cpu", batch_size=batch_size)
 
 
 def gold(task, document):
@@ -86,11 +111,17 @@ def subject_of(harness_name):
     return harness_name.removeprefix("mmlu_") if harness_name.startswith("mmlu_") else None
 
 
-def option_rows(name, shots, harness_name, task, samples):
+def answers(model, harness_name, task, sample):
+    """Log-likelihood and greedy flag of every option, or of every window of a running text."""
+    if task.OUTPUT_TYPE == "loglikelihood_rolling":
+        return model.windows[harness_name, sample["doc_id"]]
+    return [answer for (answer,) in sample["resps"]]
+
+
+def option_rows(model, name, shots, harness_name, task, samples):
     for sample in samples:
         place = {"task": name, "shots": shots, "subject": subject_of(harness_name), "item": sample["doc_id"]}
-        for option, (answer,) in enumerate(sample["resps"]):
-            loglikelihood, greedy = (answer, None) if task.OUTPUT_TYPE == "loglikelihood_rolling" else answer
+        for option, (loglikelihood, greedy) in enumerate(answers(model, harness_name, task, sample)):
             yield {**place, "option": option, "loglikelihood": loglikelihood, "greedy": greedy, "gold": gold(task, sample["doc"])}
 
 
@@ -131,7 +162,7 @@ def score(model, manager, data, name, shots, limit=None, subjects=(), own=None):
     loaded = rows.load(manager, data, name, shots, subjects, own)
     results = evaluate(lm=model, task_dict=loaded, limit=limit, bootstrap_iters=0, log_samples=True)
     tasks, samples = loaded["tasks"], results["samples"]
-    options = [row for task in tasks for row in option_rows(name, shots, task, tasks[task], samples[task])]
+    options = [row for task in tasks for row in option_rows(model, name, shots, task, tasks[task], samples[task])]
     return options, metric_rows(name, shots, results, {task: len(samples[task]) for task in tasks})
 
 
@@ -175,7 +206,7 @@ def main():
             more = score(model, manager, options.data, name, shots, of.get(name, of.get("")), options.subjects)
             items, metrics = items + more[0], metrics + more[1]
             write(options.out, items, metrics)
-            print(f"{name}, {shots} shots: {len(more[0])} options in {time.perf_counter() - began:.0f} s", flush=True)
+            print(f"{name}, {shots} shots: {len(more[0])} options or windows in {time.perf_counter() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ fn the_models_of_the_curse_of_depth_have_the_sizes_of_their_names() {
 }
 
 /// Changed fields of the configuration of a small model of the same family.
-fn with(base: &Value, changes: Value) -> Value {
+fn with(base: &Value, changes: &Value) -> Value {
     let mut config = base.clone();
     for (field, value) in changes.as_object().unwrap() {
         config[field] = value.clone();
@@ -268,7 +268,7 @@ fn deepseek_v3() -> Value {
         "routed_scaling_factor": 2.5, "scoring_func": "sigmoid", "topk_group": 4, "topk_method": "noaux_tc",
         "vocab_size": 129_280,
     });
-    with(&deepseek_v2_lite(), changes)
+    with(&deepseek_v2_lite(), &changes)
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn families_with_other_norms_have_their_published_parameters() {
     });
     let gemma2_9b = with(
         &gemma2_2b,
-        json!({"hidden_size": 3584, "intermediate_size": 14336, "num_attention_heads": 16, "num_hidden_layers": 42, "num_key_value_heads": 8}),
+        &json!({"hidden_size": 3584, "intermediate_size": 14336, "num_attention_heads": 16, "num_hidden_layers": 42, "num_key_value_heads": 8}),
     );
     let gemma3_1b = json!({
         "architectures": ["Gemma3ForCausalLM"], "attention_bias": false, "attn_logit_softcapping": null,
@@ -330,14 +330,15 @@ fn families_with_fused_or_renamed_tensors_have_their_published_parameters() {
         "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "layer_norm_epsilon": 1e-5,
         "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12, "n_positions": 1024, "vocab_size": 50257,
     });
-    let gpt2_medium = with(&gpt2, json!({"n_embd": 1024, "n_head": 16, "n_layer": 24}));
+    let gpt2_medium = with(&gpt2, &json!({"n_embd": 1024, "n_head": 16, "n_layer": 24}));
     let pythia_70m = json!({
         "architectures": ["GPTNeoXForCausalLM"], "hidden_act": "gelu", "hidden_size": 512, "intermediate_size": 2048,
         "layer_norm_eps": 1e-5, "max_position_embeddings": 2048, "num_attention_heads": 8, "num_hidden_layers": 6,
         "rotary_emb_base": 10000, "rotary_pct": 0.25, "tie_word_embeddings": false, "use_parallel_residual": true,
         "vocab_size": 50304,
     });
-    let pythia_1b = with(&pythia_70m, json!({"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16}));
+    let pythia_1b =
+        with(&pythia_70m, &json!({"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16}));
     let falcon_7b = json!({
         "alibi": false, "architectures": ["FalconForCausalLM"], "bias": false, "hidden_size": 4544,
         "layer_norm_epsilon": 1e-5, "multi_query": true, "new_decoder_architecture": false, "num_attention_heads": 71,
@@ -345,7 +346,7 @@ fn families_with_fused_or_renamed_tensors_have_their_published_parameters() {
     });
     let falcon_40b = with(
         &falcon_7b,
-        json!({"hidden_size": 8192, "new_decoder_architecture": true, "num_attention_heads": 128, "num_hidden_layers": 60, "num_kv_heads": 8}),
+        &json!({"hidden_size": 8192, "new_decoder_architecture": true, "num_attention_heads": 128, "num_hidden_layers": 60, "num_kv_heads": 8}),
     );
     assert_eq!(read(&pythia_70m).rotations[0].turned, 16);
     for (config, published) in [

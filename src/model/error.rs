@@ -48,7 +48,7 @@ pub enum ModelError {
         value: f32,
     },
     /// Something of the model has no gradient here.
-    #[error("model cannot be trained (its {what}); train one in Llama's layout without biases")]
+    #[error("model cannot be trained (there is no gradient for its {what}); start from another, or from a recipe")]
     Untrainable {
         /// What that is.
         what: &'static str,

@@ -7,6 +7,7 @@ mod decoder;
 mod error;
 pub mod families;
 mod layout;
+mod load;
 pub(crate) mod names;
 mod placement;
 mod preflight;

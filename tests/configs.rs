@@ -3,7 +3,7 @@
 
 use depthscope::{
     model::{DecoderConfig, HeadNorm, families::read_config, parameters},
-    nn::RopeScaling,
+    nn::{RopeScaling, attention::Sight},
 };
 use serde_json::{Value, json};
 
@@ -396,5 +396,40 @@ fn a_model_of_another_kind_is_refused_with_what_is_supported() {
         for supported in ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"] {
             assert!(message.contains(supported), "{message}");
         }
+    }
+}
+
+#[test]
+fn bert_has_its_published_parameters_and_looks_both_ways() {
+    let mut config = json!({
+        "architectures": ["BertForMaskedLM"], "hidden_act": "gelu", "hidden_size": 768, "intermediate_size": 3072,
+        "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "model_type": "bert", "num_attention_heads": 12,
+        "num_hidden_layers": 12, "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30522,
+    });
+    // Without the pooler, which nothing reads.
+    assert_eq!(counts(&config), (109_514_298, 102_426_426));
+    assert_eq!(read(&config).sight(), Sight::Both);
+    assert!(read(&config).untrainable().is_some());
+    for (field, value) in [("hidden_size", 1024), ("intermediate_size", 4096), ("num_attention_heads", 16)] {
+        config[field] = json!(value);
+    }
+    config["num_hidden_layers"] = json!(24);
+    assert_eq!(parameters(&read(&config)), 335_174_458);
+    config["architectures"] = json!(["BertForQuestionAnswering"]);
+    let answering = read(&config);
+    assert_eq!((answering.outputs(), parameters(&answering)), (2, 334_094_338));
+}
+
+#[test]
+fn what_of_bert_is_not_supported_is_refused() {
+    for (field, value) in [("position_embedding_type", json!("relative_key")), ("is_decoder", json!(true))] {
+        let mut config = json!({
+            "architectures": ["BertForMaskedLM"], "hidden_act": "gelu", "hidden_size": 24, "intermediate_size": 48,
+            "layer_norm_eps": 1e-12, "max_position_embeddings": 32, "num_attention_heads": 4, "num_hidden_layers": 3,
+            "vocab_size": 64,
+        });
+        config[field] = value;
+        let message = read_config(&config).unwrap_err().to_string();
+        assert!(message.contains(field), "{message}");
     }
 }

@@ -220,7 +220,7 @@ fn plain_logits(model: &Decoder, ids: &[u32], removed: &Removed) -> Vec<Vec<f64>
         }
     }
     let unembed = model.unembed().unwrap();
-    let logits = unembed.logits(&unembed.norm.forward(&x).unwrap(), 0..model.shape().vocab).unwrap();
+    let logits = unembed.logits(&unembed.entry.forward(&x).unwrap(), 0..model.shape().vocab).unwrap();
     let rows: Vec<Vec<f32>> = logits.to_vec2().unwrap();
     rows.into_iter().map(|row| row.into_iter().map(f64::from).collect()).collect()
 }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor};
 use depthscope::{
@@ -13,14 +13,17 @@ use depthscope::{
         prune::{self, Removal},
         variance::Variance,
     },
-    model::Residency::{self, Resident, Streamed},
+    model::{
+        LayeredModel,
+        Residency::{self, Resident, Streamed},
+    },
     rows::{Part, PruneMetric},
-    walk::{Route, Site},
+    walk::{Budget, Ending, NextTokenScores, Observer, Route, Scale, Site, WalkError},
 };
 use serde_json::Value;
-use support::{Recorder, fixture, json, open, roomy, tokens, walk};
+use support::{Recorder, fixture, json, open, roomy, targets, tokens, walk_to};
 
-const CASES: [&str; 26] = [
+const CASES: [&str; 27] = [
     "llama",
     "llama31",
     "llama_mha",
@@ -47,6 +50,7 @@ const CASES: [&str; 26] = [
     "deepseek_v2",
     "deepseek_v2_group",
     "deepseek_v3",
+    "bert",
 ];
 
 /// Relative error in f32.
@@ -85,11 +89,24 @@ fn assert_close(what: &str, found: f64, expected: f64, tolerance: f64) {
     );
 }
 
+/// The walk over a fixture's sequences, to the predictions that its losses are of.
+fn walk_fixture(
+    model: &dyn LayeredModel,
+    folder: &Path,
+    removals: &[Route],
+    budget: Budget,
+    observers: &mut [&mut dyn Observer],
+) -> Result<NextTokenScores, WalkError> {
+    let targets = targets(folder);
+    let ending = targets.as_ref().map_or(Ending::ScoreNextToken, |targets| Ending::ScoreMasked { targets });
+    walk_to(ending, model, &tokens(folder), removals, budget, observers)
+}
+
 fn check_sites(case: &str, config: &str, residency: Residency) {
     let folder = fixture(case);
     let model = open(&folder, config, DType::F32, residency);
     let mut recorder = Recorder::default();
-    walk(&model, &tokens(&folder), &[], roomy(DType::F32), &mut [&mut recorder]).unwrap();
+    walk_fixture(&model, &folder, &[], roomy(DType::F32), &mut [&mut recorder]).unwrap();
     let expected = expected_sites(case);
     let sites = recorder.sites();
     assert_eq!(sites.len() + 1, expected.len(), "every site of the fixture is seen, its `nll` aside");
@@ -128,7 +145,7 @@ fn layer_metrics_agree_with_transformers() {
         let model = open(&folder, "config.json", DType::F32, Resident);
         let layers = expected["layers"].as_array().unwrap();
         let (mut variance, mut angular) = (Variance::new(layers.len()), Angular::new(layers.len()));
-        walk(&model, &tokens(&folder), &[], roomy(DType::F32), &mut [&mut variance, &mut angular]).unwrap();
+        walk_fixture(&model, &folder, &[], roomy(DType::F32), &mut [&mut variance, &mut angular]).unwrap();
         for (row, expected) in variance.rows(case).iter().zip(layers) {
             let row = serde_json::to_value(row).unwrap();
             for (column, value) in expected.as_object().unwrap() {
@@ -175,7 +192,7 @@ fn every_removal_costs_what_it_costs_in_transformers() {
         let model = open(&folder, "config.json", DType::F32, Resident);
         let (removals, expected_rows): (Vec<Removal>, Vec<Value>) = removals(&expected).into_iter().unzip();
         let routes: Vec<Route> = removals.iter().map(Removal::route).collect();
-        let scores = walk(&model, &tokens(&folder), &routes, roomy(DType::F32), &mut []).unwrap();
+        let scores = walk_fixture(&model, &folder, &routes, roomy(DType::F32), &mut []).unwrap();
         let rows = prune::rows(case, &removals, &scores, 0);
         for row in rows {
             let expected_row = &expected_rows[removals
@@ -204,7 +221,7 @@ fn bf16_agrees_with_transformers_in_bf16() {
         let mut variance = Variance::new(variances.len());
         let removals = prune::removals(variances.len(), 1, &[Part::Block]);
         let routes: Vec<Route> = removals.iter().map(Removal::route).collect();
-        let scores = walk(&model, &tokens(&folder), &routes, roomy(DType::BF16), &mut [&mut variance]).unwrap();
+        let scores = walk_fixture(&model, &folder, &routes, roomy(DType::BF16), &mut [&mut variance]).unwrap();
         for (row, expected) in variance.rows(case).iter().zip(variances) {
             assert_close(&format!("{case} variance of layer {}", row.layer), row.output_variance, expected, 2e-2);
         }
@@ -215,5 +232,37 @@ fn bf16_agrees_with_transformers_in_bf16() {
             assert_close(&format!("{case} without layer {}", row.first), row.pruned, expected_nll, 2e-2);
             assert_close(case, row.baseline, expected["baseline"]["nll"].as_f64().unwrap(), 2e-2);
         }
+    }
+}
+
+#[test]
+fn what_an_encoder_predicts_are_masked_tokens_and_nothing_else() {
+    let folder = fixture("bert");
+    let model = open(&folder, "config.json", DType::F32, Resident);
+    let error = walk_to(Ending::ScoreNextToken, &model, &tokens(&folder), &[], roomy(DType::F32), &mut []).unwrap_err();
+    assert!(error.to_string().contains("both ways"), "{error}");
+    let firsts: Vec<usize> = tokens(&folder).iter().map(|_| 1).collect();
+    let ending = Ending::ScoreFrom { firsts: &firsts, scale: Scale::Logit };
+    assert!(walk_to(ending, &model, &tokens(&folder), &[], roomy(DType::F32), &mut []).is_err());
+}
+
+#[test]
+fn an_encoder_is_read_under_each_of_its_spellings() {
+    let (original, folder) = (fixture("bert"), tempfile::tempdir().unwrap());
+    std::fs::copy(original.join("config.json"), folder.path().join("config.json")).unwrap();
+    let tensors = candle_core::safetensors::load(original.join("model.safetensors"), &Device::Cpu).unwrap();
+    let logits = |folder: &Path| {
+        let mut recorder = Recorder::default();
+        let model = open(folder, "config.json", DType::F32, Streamed);
+        walk_fixture(&model, &original, &[], roomy(DType::F32), &mut [&mut recorder]).unwrap();
+        recorder.site(Site::Logits)
+    };
+    let expected = logits(&original);
+    let modern = |name: &str| name.replace("Norm.gamma", "Norm.weight").replace("Norm.beta", "Norm.bias");
+    let bare = |name: &str| name.trim_start_matches("bert.").to_owned();
+    for spelling in [&modern as &dyn Fn(&str) -> String, &bare, &|name| bare(&modern(name))] {
+        let renamed = tensors.iter().map(|(name, tensor)| (spelling(name), tensor.clone())).collect();
+        candle_core::safetensors::save(&renamed, folder.path().join("model.safetensors")).unwrap();
+        assert_eq!(logits(folder.path()), expected);
     }
 }

@@ -45,6 +45,15 @@ impl Block {
         }
     }
 
+    /// Whether the stream is normed or scaled where that branch is added, so that it changes even if nothing is.
+    #[must_use]
+    pub const fn norms_joined(&self, kind: BranchKind) -> bool {
+        match kind {
+            BranchKind::Attention => self.attention.changes_stream(),
+            BranchKind::FeedForward => self.feed_forward.changes_stream(),
+        }
+    }
+
     /// The stream after that branch.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A decoder's configuration, resolved per block before anything is loaded.
 
 use super::{BranchForm, Layout, ModelError, Placement, Topology, names};
-use crate::nn::{Activation, AttentionShape, experts::Routing, rope::Rope};
+use crate::nn::{Activation, AttentionShape, attention::Sight, experts::Routing, rope::Rope};
 
 /// Everything that is known of a model without its weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,16 +58,24 @@ pub struct EmbeddingConfig {
     pub scale: f64,
     /// Number of learned positions, where there are any.
     pub positions: Option<usize>,
+    /// Number of learned types of tokens, where there are any; all tokens are of type 0 unless they are told apart.
+    pub types: Option<usize>,
+    /// Whether the sum is normed.
+    pub norm: bool,
 }
 
 impl EmbeddingConfig {
     /// Tokens alone, as they are.
-    pub const PLAIN: Self = Self { scale: 1.0, positions: None };
+    pub const PLAIN: Self = Self { scale: 1.0, positions: None, types: None, norm: false };
 }
 
-/// How the stream becomes logits: `c·tanh(scale·(W·norm(x) + b)/c)`.
+/// How the stream becomes logits: `c·tanh(scale·(W·entry(x) + b)/c)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadConfig {
+    /// What the stream goes through before W.
+    pub entry: HeadEntry,
+    /// What there is a logit of.
+    pub outputs: Outputs,
     /// Whether there is b.
     pub bias: bool,
     /// What logits are multiplied by.
@@ -78,7 +86,31 @@ pub struct HeadConfig {
 
 impl HeadConfig {
     /// `W·norm(x)`.
-    pub const PLAIN: Self = Self { bias: false, scale: 1.0, soft_cap: None };
+    pub const PLAIN: Self =
+        Self { entry: HeadEntry::Norm, outputs: Outputs::Tokens, bias: false, scale: 1.0, soft_cap: None };
+}
+
+/// What the stream goes through before the output matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadEntry {
+    /// The final norm.
+    Norm,
+    /// `norm(activation(W·x + b))`: what encoders have in its place (Devlin et al., arXiv 1810.04805).
+    Transform {
+        /// Between map and norm.
+        activation: Activation,
+    },
+    /// Nothing.
+    None,
+}
+
+/// What there is a logit of at every token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// Every token of the vocabulary.
+    Tokens,
+    /// That an answer starts here, and that it ends here.
+    Span,
 }
 
 /// One block.
@@ -223,6 +255,22 @@ const WIDEST: usize = 1 << 20;
 const LARGEST_VOCAB: usize = 1 << 32;
 
 impl DecoderConfig {
+    /// Which way its tokens look: both ways if those of any block do.
+    #[must_use]
+    pub fn sight(&self) -> Sight {
+        let both = self.blocks.iter().any(|block| block.attention.shape.sight == Sight::Both);
+        if both { Sight::Both } else { Sight::Back }
+    }
+
+    /// Number of logits at every token.
+    #[must_use]
+    pub const fn outputs(&self) -> usize {
+        match self.head.outputs {
+            Outputs::Tokens => self.vocab,
+            Outputs::Span => 2,
+        }
+    }
+
     /// The same decoder with this norm placement.
     #[must_use]
     pub fn placed(mut self, placement: Placement) -> Self {
@@ -283,6 +331,7 @@ impl DecoderConfig {
             rope.checked().or_else(|(field, problem)| require(false, field, || problem))?;
         }
         size("max_position_embeddings", self.embedding.positions.unwrap_or(1), LARGEST_VOCAB)?;
+        size("type_vocab_size", self.embedding.types.unwrap_or(1), WIDEST)?;
         let experts = |block: &BlockConfig| match &block.feed_forward {
             FeedForwardConfig::Experts(experts) => experts.count,
             FeedForwardConfig::Gated { .. } | FeedForwardConfig::Plain { .. } => 0,

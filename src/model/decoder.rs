@@ -9,8 +9,8 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Block, DecoderConfig, EmbeddingConfig, LayeredModel, ModelError, ModelShape, Take, Unembed, convert, layout, names,
-    preflight,
+    Block, DecoderConfig, EmbeddingConfig, Entry, HeadEntry, LayeredModel, ModelError, ModelShape, Take, Unembed,
+    convert, layout, names, preflight,
 };
 use crate::{
     nn::{
@@ -29,7 +29,7 @@ pub enum Residency {
     Streamed,
 }
 
-/// A causal decoder of any family.
+/// A model of any family; encoders are decoders whose tokens look both ways.
 pub struct Decoder {
     pub(super) config: DecoderConfig,
     files: TensorFiles,
@@ -206,20 +206,26 @@ impl Decoder {
 impl LayeredModel for Decoder {
     fn shape(&self) -> ModelShape {
         let DecoderConfig { hidden, vocab, context, .. } = self.config;
-        ModelShape { layers: self.config.blocks.len(), hidden, vocab, context }
+        ModelShape { layers: self.config.blocks.len(), hidden, vocab, context, sight: self.config.sight() }
     }
 
     fn embed(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor, ModelError> {
-        let EmbeddingConfig { scale, positions: learned } = self.config.embedding;
+        let EmbeddingConfig { scale, positions: learned, types, norm } = self.config.embedding;
         let mut x = self.embedded(names::EMBEDDING, self.config.vocab, ids)?;
         if scale != 1.0 {
             x = (x * scale)?;
         }
-        let Some(learned) = learned else { return Ok(x) };
-        if let Some(&position) = positions.iter().find(|&&position| position as usize >= learned) {
-            return Err(ModelError::Position { position: position as usize, learned });
+        if let Some(learned) = learned {
+            if let Some(&position) = positions.iter().find(|&&position| position as usize >= learned) {
+                return Err(ModelError::Position { position: position as usize, learned });
+            }
+            x = (x + self.embedded(names::POSITIONS, learned, positions)?)?;
         }
-        Ok((x + self.embedded(names::POSITIONS, learned, positions)?)?)
+        let DecoderConfig { hidden, norm_eps, .. } = self.config;
+        if let Some(types) = types {
+            x = x.broadcast_add(&self.load(names::TYPES, &[types, hidden], Some(0..1))?)?;
+        }
+        if norm { Ok(self.norm(names::EMBEDDING_NORM, hidden, norm_eps)?.forward(&x)?) } else { Ok(x) }
     }
 
     fn block(&self, layer: usize) -> Result<Arc<Block>, ModelError> {
@@ -244,8 +250,16 @@ impl LayeredModel for Decoder {
     }
 
     fn unembed(&self) -> Result<Unembed<'_>, ModelError> {
-        let DecoderConfig { vocab, hidden, norm_eps, head, .. } = self.config;
-        let norm = self.norm(names::FINAL_NORM, hidden, norm_eps)?;
+        let DecoderConfig { hidden, norm_eps, head, .. } = self.config;
+        let vocab = self.config.outputs();
+        let norm = || self.norm(names::FINAL_NORM, hidden, norm_eps);
+        let entry = match head.entry {
+            HeadEntry::Norm => Entry::Norm(norm()?),
+            HeadEntry::Transform { activation } => {
+                Entry::Transform { map: self.linear("", &names::head_transform(hidden))?, activation, norm: norm()? }
+            }
+            HeadEntry::None => Entry::None,
+        };
         let bias = head.bias.then(|| self.load(names::HEAD_BIAS, &[vocab], None)).transpose()?;
         let name = names::head(&self.config);
         let rows: Box<super::RowReader<'_>> = match self.residency {
@@ -256,7 +270,7 @@ impl LayeredModel for Decoder {
                 Box::new(move |rows| Ok(tile(&matrix, rows)?))
             }
         };
-        Ok(Unembed { norm, head, bias, vocab, rows })
+        Ok(Unembed { entry, head, bias, vocab, rows })
     }
 }
 

@@ -14,10 +14,14 @@ pub struct Layout {
     pub renamed: Vec<Renamed>,
     /// Other beginnings of the stored names, (usual, other): a checkpoint without the usual embedding may be stored so.
     pub alternatives: Vec<(&'static str, &'static str)>,
+    /// Other endings of the stored names, (usual, other): a checkpoint that has a name with the other may be stored so.
+    pub endings: Vec<(&'static str, &'static str)>,
     /// Tensors that nothing reads: a name, with `*` at its beginning or end.
     pub ignored: Vec<String>,
     /// The alternative that a checkpoint has taken.
     pub(super) chosen: Option<(&'static str, &'static str)>,
+    /// The endings that a checkpoint has taken.
+    pub(super) ended: Vec<(&'static str, &'static str)>,
 }
 
 /// A row of the table.
@@ -106,7 +110,9 @@ impl Layout {
 
     fn chosen(&self, name: &str) -> String {
         let other = self.chosen.and_then(|(usual, other)| Some(format!("{other}{}", name.strip_prefix(usual)?)));
-        other.unwrap_or_else(|| name.to_owned())
+        let name = other.unwrap_or_else(|| name.to_owned());
+        let ended = |&(usual, other): &(&str, &str)| Some(format!("{}{other}", name.strip_suffix(usual)?));
+        self.ended.iter().find_map(ended).unwrap_or(name)
     }
 
     /// The layout as this checkpoint has it, of the usual one and its alternatives.
@@ -119,6 +125,8 @@ impl Layout {
                 self = other;
             }
         }
+        let taken = |(_, other): &&(&str, &'static str)| files.tensors().keys().any(|name| name.ends_with(other));
+        self.ended = self.endings.iter().filter(taken).copied().collect();
         self
     }
 
@@ -182,6 +190,18 @@ mod tests {
         );
         assert_eq!(stored("model.layers.0.mlp.down_proj.bias", &[6]), ("h.0.mlp.c_proj.bias".into(), vec![6]));
         assert_eq!(stored("model.norm.weight", &[9]), ("model.norm.weight".into(), vec![9]));
+    }
+
+    #[test]
+    fn endings_are_replaced_once_a_checkpoint_has_taken_them() {
+        let endings = vec![("Norm.weight", "Norm.gamma"), ("Norm.bias", "Norm.beta")];
+        let mut layout = Layout { blocks: Some("h."), endings: endings.clone(), ..Layout::default() };
+        let name = |layout: &Layout, name| layout.stored(name, &[4]).name;
+        assert_eq!(name(&layout, "model.layers.1.aNorm.bias"), "h.1.aNorm.bias");
+        layout.ended = endings;
+        assert_eq!(name(&layout, "model.layers.1.aNorm.bias"), "h.1.aNorm.beta");
+        assert_eq!(name(&layout, "Norm.weight"), "Norm.gamma");
+        assert_eq!(name(&layout, "a.weight"), "a.weight");
     }
 
     #[test]

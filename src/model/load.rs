@@ -16,7 +16,7 @@ use crate::nn::{
 const LATENT_EPS: f64 = 1e-6;
 
 impl Decoder {
-    fn linear(&self, prefix: &str, linear: &names::LinearName) -> Result<Linear, ModelError> {
+    pub(super) fn linear(&self, prefix: &str, linear: &names::LinearName) -> Result<Linear, ModelError> {
         let names::LinearName { name, shape, bias } = linear;
         let weight = self.load(&format!("{prefix}{name}.weight"), shape, None)?;
         let bias = bias.then(|| self.load(&format!("{prefix}{name}.bias"), &shape[..1], None)).transpose()?;

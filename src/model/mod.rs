@@ -15,7 +15,7 @@ mod preflight;
 pub use block::{Block, BranchKind, Topology};
 pub use config::{
     AttentionConfig, AttentionKind, BlockConfig, DecoderConfig, EmbeddingConfig, ExpertsConfig, FeedForwardConfig,
-    HeadConfig, HeadNorm, NormKind, SharedConfig,
+    HeadConfig, HeadEntry, HeadNorm, NormKind, Outputs, SharedConfig,
 };
 pub use decoder::{Decoder, Residency, parameters};
 pub use error::{ModelError, PreflightReport, first_line};
@@ -27,8 +27,10 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::nn::{
-    Norm, Rotations,
+    Activation, Linear, Norm, Rotations,
+    attention::Sight,
     clock::{Work, timed},
+    ops,
 };
 
 /// The sizes that a pass over the layers needs to know.
@@ -42,6 +44,8 @@ pub struct ModelShape {
     pub vocab: usize,
     /// Positions that the model was trained for.
     pub context: usize,
+    /// Which way its tokens look.
+    pub sight: Sight,
 }
 
 /// What a pass over the layers asks of a model. Blocks come one at a time, so that a model may keep only one in memory.
@@ -74,16 +78,48 @@ pub trait LayeredModel {
     fn unembed(&self) -> Result<Unembed<'_>, ModelError>;
 }
 
-/// The end of a model: final norm, then the output matrix, taken in tiles of the vocabulary so that neither the whole matrix
+/// What the stream goes through before the output matrix; [`HeadEntry`] with its weights.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// The final norm.
+    Norm(Norm),
+    /// `norm(activation(W·x + b))`.
+    Transform {
+        /// W and b.
+        map: Linear,
+        /// Between map and norm.
+        activation: Activation,
+        /// After them.
+        norm: Norm,
+    },
+    /// Nothing.
+    None,
+}
+
+impl Entry {
+    /// `x: [rows, hidden]` → what is multiplied by the output matrix, of the same shape.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or an error of the device.
+    pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Norm(norm) => norm.forward(x),
+            Self::Transform { map, activation, norm } => norm.forward(&ops::activate(*activation, &map.forward(x)?)?),
+            Self::None => Ok(x.clone()),
+        }
+    }
+}
+
+/// The end of a model: final norm or what is in its place, then the output matrix, taken in tiles of the vocabulary so that neither the whole matrix
 /// nor all logits need to be in memory.
 pub struct Unembed<'a> {
-    /// The final norm.
-    pub norm: Norm,
+    /// Before the output matrix.
+    pub entry: Entry,
     /// What logits are multiplied by, and their bound.
     pub head: HeadConfig,
     /// Added to the logits: `[vocab]`.
     pub bias: Option<Tensor>,
-    /// Number of tokens in the vocabulary.
+    /// Number of logits: that of tokens in the vocabulary, unless [`Outputs`] says otherwise.
     pub vocab: usize,
     /// Rows of the output matrix, `[rows, hidden]`.
     pub rows: Box<RowReader<'a>>,
@@ -93,7 +129,7 @@ pub struct Unembed<'a> {
 pub type RowReader<'a> = dyn Fn(std::ops::Range<usize>) -> Result<Tensor, ModelError> + 'a;
 
 impl Unembed<'_> {
-    /// Logits of the vocabulary tile `tokens` for already normed `x: [rows, hidden]`: `[rows, tokens.len()]`.
+    /// Logits of the vocabulary tile `tokens` for an already entered `x: [rows, hidden]`: `[rows, tokens.len()]`.
     ///
     /// # Errors
     /// Weights that cannot be read, or an error of the device.

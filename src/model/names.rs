@@ -4,23 +4,32 @@
 use std::borrow::Cow;
 
 use super::{
-    AttentionConfig, AttentionKind, Beta, BlockConfig, BranchForm, DecoderConfig, FeedForwardConfig, HeadNorm,
-    NormKind,
+    AttentionConfig, AttentionKind, Beta, BlockConfig, BranchForm, DecoderConfig, FeedForwardConfig, HeadEntry,
+    HeadNorm, NormKind,
     block::BranchKind::{self, Attention, FeedForward},
 };
 use crate::nn::AttentionShape;
 
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
 pub const POSITIONS: &str = "model.embed_positions.weight";
+pub const TYPES: &str = "model.embed_types.weight";
+pub const EMBEDDING_NORM: &str = "model.embed_norm.weight";
 pub const FINAL_NORM: &str = "model.norm.weight";
 pub const HEAD: &str = "lm_head.weight";
 pub const HEAD_BIAS: &str = "lm_head.bias";
+/// The map before the output matrix, where there is one; its norm is [`FINAL_NORM`].
+pub const HEAD_TRANSFORM: &str = "lm_head.transform";
 /// Everything of blocks starts with this.
 pub const BLOCKS: &str = "model.layers.";
 
 /// The output matrix: the embedding itself if the two are tied.
 pub const fn head(config: &DecoderConfig) -> &'static str {
     if config.tied { EMBEDDING } else { HEAD }
+}
+
+/// The map before the output matrix.
+pub fn head_transform(hidden: usize) -> LinearName {
+    LinearName::new(HEAD_TRANSFORM, [hidden, hidden], true)
 }
 
 /// Everything of block `layer` starts with this.
@@ -219,16 +228,28 @@ pub fn all(config: &DecoderConfig) -> Vec<(String, Vec<usize>)> {
     let hidden = config.hidden;
     let mut all = vec![(EMBEDDING.to_owned(), vec![config.vocab, hidden])];
     all.extend(config.embedding.positions.map(|positions| (POSITIONS.to_owned(), vec![positions, hidden])));
-    all.extend(of_norm(config.norm, FINAL_NORM, hidden));
-    if !config.tied {
-        all.push((HEAD.to_owned(), vec![config.vocab, hidden]));
+    all.extend(config.embedding.types.map(|types| (TYPES.to_owned(), vec![types, hidden])));
+    if config.embedding.norm {
+        all.extend(of_norm(config.norm, EMBEDDING_NORM, hidden));
     }
-    if config.head.bias {
-        all.push((HEAD_BIAS.to_owned(), vec![config.vocab]));
-    }
+    all.extend(of_head(config));
     for (layer, block_config) in config.blocks.iter().enumerate() {
         let prefix = block(layer);
         all.extend(of_block(block_config, config).map(|(name, shape)| (format!("{prefix}{name}"), shape)));
+    }
+    all
+}
+
+fn of_head(config: &DecoderConfig) -> Vec<Named> {
+    let DecoderConfig { hidden, norm, head, .. } = *config;
+    let transform = matches!(head.entry, HeadEntry::Transform { .. }).then(|| of_linear(head_transform(hidden)));
+    let norm = (head.entry != HeadEntry::None).then(|| of_norm(norm, FINAL_NORM, hidden));
+    let mut all: Vec<Named> = transform.into_iter().flatten().chain(norm.into_iter().flatten()).collect();
+    if !config.tied {
+        all.push((HEAD.to_owned(), vec![config.outputs(), hidden]));
+    }
+    if head.bias {
+        all.push((HEAD_BIAS.to_owned(), vec![config.outputs()]));
     }
     all
 }

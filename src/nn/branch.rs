@@ -49,6 +49,12 @@ impl<F> Branch<F> {
         }
     }
 
+    /// Whether x' is other than x where δ is 0.
+    #[must_use]
+    pub const fn changes_stream(&self) -> bool {
+        self.norm_join.is_some() || self.alpha != 1.0
+    }
+
     /// x', the stream after the branch.
     ///
     /// # Errors

@@ -51,6 +51,17 @@ impl Batch {
         self
     }
 
+    /// With these predictions instead: of each sequence of the run, positions and the tokens that belong there.
+    #[must_use]
+    pub fn predicting(mut self, targets: &[Vec<(usize, u32)>]) -> Self {
+        let of = |(span, &sequence): (std::ops::Range<usize>, &usize)| {
+            let start = span.start;
+            targets[sequence].iter().map(move |&(at, target)| Prediction { row: start + at, sequence, target })
+        };
+        self.predictions = self.ragged.spans().zip(&self.sequences).flat_map(of).collect();
+        self
+    }
+
     /// The sequences `which` of a run, each predicting its tokens from `firsts[sequence] ≥ 1` on. What a sequence shares with the one
     /// before it is there once, and its last token, which is only predicted, not at all; so neighbours should be alike.
     #[must_use]
@@ -78,7 +89,7 @@ impl Batch {
     }
 
     /// Rows at which something is predicted, in order, each with what that is.
-    pub(super) fn predicting(&self) -> BTreeMap<usize, Vec<Prediction>> {
+    pub(super) fn predicting_rows(&self) -> BTreeMap<usize, Vec<Prediction>> {
         let mut rows: BTreeMap<usize, Vec<Prediction>> = BTreeMap::new();
         for prediction in &self.predictions {
             rows.entry(prediction.row).or_default().push(*prediction);
@@ -133,6 +144,14 @@ mod tests {
         let found: Vec<(usize, usize, u32)> = tree.predictions.iter().map(|p| (p.sequence, p.row, p.target)).collect();
         let expected = [(0, 2, 4), (1, 1, 3), (1, 2, 5), (2, 1, 6), (2, 3, 7), (2, 4, 8), (4, 4, 5), (3, 5, 1)];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn masked_tokens_are_predicted_where_they_stand() {
+        let all = [vec![7, 0, 8], vec![0, 2, 0]];
+        let batch = Batch::new(&all, vec![1, 0]).predicting(&[vec![(1, 5)], vec![(0, 6), (2, 9)]]);
+        let found: Vec<(usize, usize, u32)> = batch.predictions.iter().map(|p| (p.row, p.sequence, p.target)).collect();
+        assert_eq!(found, [(0, 1, 6), (2, 1, 9), (4, 0, 5)]);
     }
 
     #[test]

@@ -181,8 +181,9 @@ fn work_floats(config: &DecoderConfig) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::attention::Sight;
 
-    const SHAPE: ModelShape = ModelShape { layers: 4, hidden: 10, vocab: 50, context: 100 };
+    const SHAPE: ModelShape = ModelShape { layers: 4, hidden: 10, vocab: 50, context: 100, sight: Sight::Back };
 
     fn plain(lengths: &[usize]) -> Vec<Size> {
         lengths.iter().map(|&length| Size { length, shared: 0 }).collect()

@@ -33,6 +33,9 @@ pub enum WalkError {
         /// Index of the sequence.
         sequence: usize,
     },
+    /// Next tokens of a model that has read them.
+    #[error("model cannot predict next tokens (it looks both ways and has read them); score masked tokens instead")]
+    SeesAhead,
     /// NaN or infinity in the stream.
     #[error("hidden state is not finite (first after layer {layer}, in {}); {}", dtype.as_str(), remedy(*dtype))]
     NonFinite {

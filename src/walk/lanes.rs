@@ -69,7 +69,10 @@ impl Segment {
         routes: &[Route],
         observers: &mut [&mut dyn Observer],
     ) -> Result<(), WalkError> {
-        let (mut visiting, passing) = self.part(|route| routes[route].visits(layer, kind));
+        let (mut visiting, mut passing) = self.part(|route| routes[route].visits(layer, kind));
+        if block.norms_joined(kind) {
+            passing = rejoined(passing, layer, kind, block, routes)?;
+        }
         let site = match kind {
             Attention => Site::AttentionDelta(layer),
             FeedForward => Site::FeedForwardDelta(layer),
@@ -113,6 +116,29 @@ impl Segment {
         }
         (visiting, passing)
     }
+}
+
+/// Lanes that pass a branch by whose sum is normed: δ is 0 there, and the norm stays, unless the whole block is passed by.
+fn rejoined(
+    passing: Vec<Lane>,
+    layer: usize,
+    kind: BranchKind,
+    block: &Block,
+    routes: &[Route],
+) -> candle_core::Result<Vec<Lane>> {
+    let removed = |&route: &usize| [Attention, FeedForward].iter().all(|&kind| !routes[route].visits(layer, kind));
+    let mut lanes = Vec::new();
+    for Lane { state, entered, routes } in passing {
+        let (straight, normed): (Vec<usize>, Vec<usize>) = routes.into_iter().partition(removed);
+        if !normed.is_empty() {
+            let state = block.join(kind, &state, &state.zeros_like()?)?;
+            lanes.push(Lane { state, entered: entered.clone(), routes: normed });
+        }
+        if !straight.is_empty() {
+            lanes.push(Lane { state, entered, routes: straight });
+        }
+    }
+    Ok(lanes)
 }
 
 fn stacked(lanes: &[Lane], of: impl Fn(&Lane) -> &Tensor) -> candle_core::Result<Tensor> {

@@ -26,8 +26,8 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::{
-    model::LayeredModel,
-    nn::{cpu::keep_freed_buffers, host::with_f32},
+    model::{LayeredModel, ModelShape},
+    nn::{attention::Sight, cpu::keep_freed_buffers, host::with_f32},
 };
 use batch::{read, shared};
 use budget::Size;
@@ -56,6 +56,11 @@ pub enum Ending<'a> {
     Drop,
     /// The next token is scored on every route.
     ScoreNextToken,
+    /// Some tokens are scored where they stand, on every route: what a model that looks both ways says of tokens that are masked.
+    ScoreMasked {
+        /// Of each sequence, positions and the tokens that belong there.
+        targets: &'a [Vec<(usize, u32)>],
+    },
     /// Some tokens of each sequence are scored on every route. Where nobody observes, sequences that begin alike share what they begin
     /// with: it goes through each block once for all of them.
     ScoreFrom {
@@ -144,7 +149,11 @@ impl Walk<'_> {
     }
 
     fn check_input(&self) -> Result<(), WalkError> {
-        let vocab = self.model.shape().vocab;
+        let ModelShape { vocab, sight, .. } = self.model.shape();
+        let ahead = matches!(self.ending, Ending::ScoreNextToken | Ending::ScoreFrom { .. });
+        if ahead && sight == Sight::Both {
+            return Err(WalkError::SeesAhead);
+        }
         if self.sequences.is_empty() {
             return Err(WalkError::Empty { sequence: 0 });
         }
@@ -221,6 +230,7 @@ impl Pass<'_> {
         match self.walk.ending {
             Ending::ScoreFrom { firsts, .. } if self.shares => Batch::tree(sequences, which, firsts),
             Ending::ScoreFrom { firsts, .. } => Batch::new(sequences, which).predicting_from(firsts),
+            Ending::ScoreMasked { targets } => Batch::new(sequences, which).predicting(targets),
             Ending::Drop | Ending::ScoreNextToken => Batch::new(sequences, which),
         }
     }
@@ -235,7 +245,9 @@ impl Pass<'_> {
             work.done += segment.evaluated;
             let read = |&sequence: &usize| match self.walk.ending {
                 Ending::ScoreFrom { .. } => read(&self.walk.sequences[sequence]).len(),
-                Ending::Drop | Ending::ScoreNextToken => self.walk.sequences[sequence].len(),
+                Ending::Drop | Ending::ScoreNextToken | Ending::ScoreMasked { .. } => {
+                    self.walk.sequences[sequence].len()
+                }
             };
             work.one_by_one += visited * segment.batch.sequences.iter().map(read).sum::<usize>() as u64;
         }
@@ -259,7 +271,7 @@ impl Pass<'_> {
         let unembed = (normed || logits || scored).then(|| self.walk.model.unembed()).transpose()?;
         for Segment { lanes, batch, .. } in &segments {
             if let Some(unembed) = unembed.as_ref().filter(|_| normed || logits) {
-                let x = unembed.norm.forward(&lanes[0].state)?;
+                let x = unembed.entry.forward(&lanes[0].state)?;
                 notify(Site::FinalNormed, &x, batch, observers)?;
                 if logits {
                     notify(Site::Logits, &unembed.logits(&x, 0..unembed.vocab)?, batch, observers)?;
@@ -271,7 +283,7 @@ impl Pass<'_> {
         let dtype = segments.first().map_or(DType::F32, |segment| segment.lanes[0].state.dtype());
         let scale = match self.walk.ending {
             Ending::ScoreFrom { scale, .. } => scale,
-            Ending::Drop | Ending::ScoreNextToken => Scale::LogProbability,
+            Ending::Drop | Ending::ScoreNextToken | Ending::ScoreMasked { .. } => Scale::LogProbability,
         };
         Scorer::new(segments, &unembed, scale)?.run(&unembed, self.removals, &self.walk.watch, scores)?;
         // The hidden states were finite; a head that overflows shows itself only here.

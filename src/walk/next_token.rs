@@ -17,7 +17,7 @@ use crate::model::Unembed;
 /// Sums over the predicted tokens of one sequence on one route.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SequenceScore {
-    /// Σ −ln p(next token), nats.
+    /// Σ −ln p(predicted token), nats.
     pub nll: f64,
     /// Σ KL(full ‖ this route), nats.
     pub kl: f64,
@@ -25,7 +25,7 @@ pub struct SequenceScore {
     pub agreement: u64,
     /// Number of tokens that this route ranks first.
     pub hits: u64,
-    /// Number of predicted tokens: the sequence's length − 1, or fewer where not all are asked for.
+    /// Number of predicted tokens: the sequence's length − 1, or fewer where not all are asked for; in encoders, the masked ones.
     pub tokens: u64,
 }
 
@@ -124,11 +124,11 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// Norms the ends of all lanes and keeps those rows that have a next token.
+    /// Norms the ends of all lanes and keeps those rows at which something is predicted.
     pub fn new(segments: Vec<Segment>, unembed: &Unembed<'_>, scale: Scale) -> Result<Self, WalkError> {
         let mut blocks = Vec::new();
         for Segment { batch, lanes, .. } in segments {
-            let predicting: Vec<(usize, Vec<Prediction>)> = batch.predicting().into_iter().collect();
+            let predicting: Vec<(usize, Vec<Prediction>)> = batch.predicting_rows().into_iter().collect();
             for rows in predicting.chunks(ROWS) {
                 blocks.push(RowBlock::new(rows, &lanes, unembed)?);
             }
@@ -182,7 +182,7 @@ impl RowBlock {
         let groups = std::iter::once(0..1).chain(others).map(|range| {
             let ends: Vec<Tensor> =
                 lanes[range.clone()].iter().map(|lane| lane.state.index_select(&which, 0)).collect::<Result<_, _>>()?;
-            Ok(Rows { lanes: range, x: unembed.norm.forward(&Tensor::cat(&ends, 0)?)? })
+            Ok(Rows { lanes: range, x: unembed.entry.forward(&Tensor::cat(&ends, 0)?)? })
         });
         let of_block = |(row, (_, there)): (usize, &(usize, Vec<Prediction>))| {
             there.iter().map(move |prediction| Prediction { row, ..*prediction }).collect::<Vec<_>>()

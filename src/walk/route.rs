@@ -6,7 +6,8 @@ use crate::{model::BranchKind, rows::Part};
 
 /// The branches that a run leaves out; all others are visited in order.
 ///
-/// A removed branch adds nothing: the stream goes straight through. Removing a block removes both of its branches.
+/// A removed branch adds nothing: δ is 0. The stream goes straight through, but for the norm after the sum in blocks that have one, which
+/// stays. Removing a block removes both of its branches and such norms: what enters it leaves it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
     removed: BTreeSet<(usize, BranchKind)>,

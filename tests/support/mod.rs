@@ -50,8 +50,24 @@ pub fn walk(
     budget: Budget,
     observers: &mut [&mut dyn Observer],
 ) -> Result<NextTokenScores, WalkError> {
+    walk_to(Ending::ScoreNextToken, model, sequences, removals, budget, observers)
+}
+
+/// Of each sequence of a fixture, masked positions and the tokens that belong there; none where next tokens are predicted.
+pub fn targets(folder: &Path) -> Option<Vec<Vec<(usize, u32)>>> {
+    let path = folder.join("targets.json");
+    path.exists().then(|| serde_json::from_value(json(&path)).unwrap())
+}
+
+pub fn walk_to(
+    ending: Ending<'_>,
+    model: &dyn LayeredModel,
+    sequences: &[Vec<u32>],
+    removals: &[Route],
+    budget: Budget,
+    observers: &mut [&mut dyn Observer],
+) -> Result<NextTokenScores, WalkError> {
     static NEVER: AtomicBool = AtomicBool::new(false);
-    let ending = Ending::ScoreNextToken;
     let watch = Watch { interrupted: &NEVER, progress: &|_| () };
     Walk { model, sequences, removals, ending, budget, watch }.run(observers)
 }

@@ -1,5 +1,6 @@
 //! Model families: what each `config.json` means. The only place that knows families by name.
 
+mod bert;
 mod deepseek;
 mod experts;
 mod falcon;
@@ -70,6 +71,8 @@ pub const FAMILIES: &[Family] = &[
     family_of("GPT2LMHeadModel", "GPT-2, DistilGPT-2", None, gpt2::read),
     family_of("GPTNeoXForCausalLM", "GPT-NeoX, Pythia", None, gpt_neox::read),
     family_of("FalconForCausalLM", "Falcon 7B, 40B, 180B", None, falcon::read),
+    family_of("BertForMaskedLM", "BERT base, large; the loss is that of masked tokens", None, bert::read_masked),
+    family_of("BertForQuestionAnswering", "BERT fine-tuned on SQuAD", None, bert::read_answering),
     family_of(
         trained::ARCHITECTURE,
         "what `depthscope train` makes with norms that Llama does not have",

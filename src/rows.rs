@@ -105,11 +105,11 @@ impl Part {
 /// What a removal is judged by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PruneMetric {
-    /// Mean next-token negative log-likelihood, nats per token.
+    /// Mean negative log-likelihood of predicted tokens, nats per token: the next ones; in encoders, masked ones.
     Nll,
     /// exp of the mean NLL.
     Perplexity,
-    /// KL(full ‖ pruned) of the next-token distributions, nats per token.
+    /// KL(full ‖ pruned) of the predictions, nats per token.
     Kl,
     /// Share of positions where pruned and full model rank the same token first.
     Top1Agreement,

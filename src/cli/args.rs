@@ -107,7 +107,7 @@ pub struct RunArgs {
     /// Memory to use, such as `4GiB`; a larger model is read block by block [default: most of what is free]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<MemorySize>,
-    /// Seed of the built-in corpus and of the bootstrap [default: 0], and of examples drawn before questions [default: 1234]
+    /// Seed of the built-in corpus, of masks (encoders) and of the bootstrap [default: 0], and of examples drawn before questions [default: 1234]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Print nothing but errors (and the document of `--format json`)

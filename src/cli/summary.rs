@@ -38,6 +38,7 @@ fn header(text: &mut String, manifest: &Manifest) {
     let Manifest { model, input, device, dtype, wall_seconds, memory, .. } = manifest;
     let commit =
         model.commit.as_deref().map_or_else(String::new, |commit| format!("@{}", &commit[..commit.len().min(8)]));
+    let masked = input.masked.map_or_else(String::new, |count| format!(", {count} of them masked and predicted"));
     let facts = [
         format!(
             "{}{commit}: {} blocks, {} parameters, {dtype} on {device}",
@@ -46,7 +47,7 @@ fn header(text: &mut String, manifest: &Manifest) {
             count(model.parameters)
         ),
         format!(
-            "{} tokens in {} sequences of {}; {wall_seconds:.1} s, weights {}",
+            "{} tokens in {} sequences of {}{masked}; {wall_seconds:.1} s, weights {}",
             input.tokens,
             input.sequences,
             manifest.plan.input.describe(),

@@ -24,11 +24,22 @@ pub enum Packing {
     PerDocument,
 }
 
+/// Where the special tokens of the tokenizer stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Around every document.
+    Documents,
+    /// Around every sequence, which is that much shorter inside: encoders know no others.
+    Sequences,
+}
+
 /// What sequences are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// How documents become sequences.
     pub packing: Packing,
+    /// Where special tokens stand.
+    pub framing: Framing,
     /// Tokens per sequence (at most, for [`Packing::PerDocument`]).
     pub seq_len: usize,
     /// Number of sequences; `usize::MAX` for all there are.
@@ -49,9 +60,13 @@ pub fn tokenise<D>(documents: D, tokenizer: &Tokenizer, cut: &Cut) -> Result<Seq
 where
     D: IntoIterator<Item = Result<String, CorpusError>>,
 {
-    check(cut)?;
-    let encoder = Encoder::new(tokenizer)?;
-    let mut sequences = Sequencer::new(*cut, &encoder);
+    let mut encoder = Encoder::new(tokenizer)?;
+    let frame = match cut.framing {
+        Framing::Documents => Frame::default(),
+        Framing::Sequences => encoder.unframed(),
+    };
+    check(cut, &frame)?;
+    let mut sequences = Sequencer::new(*cut, frame, &encoder);
     let (mut documents, mut batch) = (documents.into_iter(), BATCH.0);
     while !sequences.is_done() {
         let mut failure = None;
@@ -73,8 +88,9 @@ where
     sequences.finish()
 }
 
-fn check(cut: &Cut) -> Result<(), CorpusError> {
-    for (flag, value, least) in [("--seq-len", cut.seq_len, 2), ("--samples", cut.samples, 1)] {
+fn check(cut: &Cut, frame: &Frame) -> Result<(), CorpusError> {
+    for (flag, value, least) in [("--seq-len", cut.seq_len, (frame.tokens() + 1).max(2)), ("--samples", cut.samples, 1)]
+    {
         if value < least {
             return Err(CorpusError::TooSmall { flag, value, least });
         }
@@ -82,11 +98,30 @@ fn check(cut: &Cut) -> Result<(), CorpusError> {
     Ok(())
 }
 
+/// What is written around every sequence.
+#[derive(Default)]
+struct Frame {
+    before: Vec<u32>,
+    after: Vec<u32>,
+}
+
+impl Frame {
+    fn tokens(&self) -> usize {
+        self.before.len() + self.after.len()
+    }
+
+    fn around(&self, ids: &[u32]) -> Vec<u32> {
+        [&self.before, ids, &self.after].concat()
+    }
+}
+
 /// A tokenizer, and what it writes around every text.
 pub(super) struct Encoder {
     tokenizer: Tokenizer,
     pub(super) before: Vec<u32>,
     after: Vec<u32>,
+    /// Whether it writes that.
+    framed: bool,
 }
 
 impl Encoder {
@@ -101,12 +136,18 @@ impl Encoder {
         let last = special.iter().skip(first).rev().take_while(|&&special| special).count();
         let ids = probe.get_ids();
         let (before, after) = (ids[..first].to_vec(), ids[ids.len() - last..].to_vec());
-        Ok(Self { tokenizer, before, after })
+        Ok(Self { tokenizer, before, after, framed: true })
+    }
+
+    /// What it would write around texts, which it does not from now on.
+    fn unframed(&mut self) -> Frame {
+        self.framed = false;
+        Frame { before: std::mem::take(&mut self.before), after: std::mem::take(&mut self.after) }
     }
 
     /// `separator`, where the tokenizer does not mark the ends of documents itself.
     pub(super) fn needed(&self, separator: Option<u32>) -> Option<u32> {
-        separator.filter(|_| self.before.is_empty() && self.after.is_empty())
+        separator.filter(|_| self.framed && self.before.is_empty() && self.after.is_empty())
     }
 
     /// All tokens of a text, which is tokenised in one piece.
@@ -117,7 +158,7 @@ impl Encoder {
     /// The first tokens of a document: all of them, or at least `limit`.
     pub(super) fn encode(&self, text: &str, limit: usize) -> Result<Vec<u32>, String> {
         if text.len() <= PIECE {
-            return Ok(said(|| self.tokenizer.encode_fast(text, true))?.get_ids().to_vec());
+            return Ok(said(|| self.tokenizer.encode_fast(text, self.framed))?.get_ids().to_vec());
         }
         let (pieces, mut ids) = (pieces(text), self.before.clone());
         let (mut next, mut batch) = (0, 1);
@@ -160,6 +201,7 @@ fn pieces(mut text: &str) -> Vec<&str> {
 /// Makes sequences of the tokens of documents.
 struct Sequencer {
     cut: Cut,
+    frame: Frame,
     separator: Option<u32>,
     /// Sequences, for [`Packing::PerDocument`].
     ids: Vec<Vec<u32>>,
@@ -171,9 +213,11 @@ struct Sequencer {
 }
 
 impl Sequencer {
-    fn new(cut: Cut, encoder: &Encoder) -> Self {
+    /// From here on the length of a sequence is that inside its frame.
+    fn new(mut cut: Cut, frame: Frame, encoder: &Encoder) -> Self {
         let separator = encoder.needed(cut.separator);
-        Self { cut, separator, ids: Vec::new(), stream: Vec::new(), documents: 0, truncated: 0, skipped: 0 }
+        cut.seq_len -= frame.tokens();
+        Self { cut, frame, separator, ids: Vec::new(), stream: Vec::new(), documents: 0, truncated: 0, skipped: 0 }
     }
 
     fn is_done(&self) -> bool {
@@ -203,7 +247,7 @@ impl Sequencer {
                 self.stream.append(&mut tokens);
                 self.stream.extend(self.separator);
             }
-            Packing::PerDocument if tokens.len() < 2 => self.skipped += 1,
+            Packing::PerDocument if self.frame.tokens() + tokens.len() < 2 || tokens.is_empty() => self.skipped += 1,
             Packing::PerDocument => {
                 self.truncated += usize::from(tokens.len() > self.cut.seq_len);
                 tokens.truncate(self.cut.seq_len);
@@ -216,13 +260,18 @@ impl Sequencer {
         let Cut { packing, seq_len, samples, .. } = self.cut;
         if packing == Packing::Packed {
             self.ids = self.stream.chunks_exact(seq_len).take(samples).map(<[u32]>::to_vec).collect();
-            if self.ids.is_empty() && self.stream.len() >= 2 {
+            if self.ids.is_empty() && self.frame.tokens() + self.stream.len() >= 2 && !self.stream.is_empty() {
                 self.ids.push(std::mem::take(&mut self.stream));
             }
         }
         if self.ids.is_empty() {
             let tokens = self.stream.len().max(usize::from(self.skipped > 0));
             return Err(CorpusError::TooShort { documents: self.documents, tokens });
+        }
+        if self.frame.tokens() > 0 {
+            for ids in &mut self.ids {
+                *ids = self.frame.around(ids);
+            }
         }
         let wanted = if samples == usize::MAX { self.ids.len() } else { samples };
         let hash = hash(&self.ids);

@@ -1,9 +1,12 @@
 //! What removing a part of the model costs.
 //!
-//! For a removal r and the predicted tokens of all sequences: mean NLL = −(1/N)·Σ ln p_r(next token) in nats, perplexity
+//! For a removal r and the predicted tokens of all sequences: mean NLL = −(1/N)·Σ ln p_r(token) in nats, perplexity
 //! e^NLL, mean KL(p_full ‖ p_r) in nats, and the share of positions where both rank the same token first. `delta` is pruned −
 //! baseline; the full model's KL is 0 and its agreement 1. No healing: nothing else changes ("The Curse of Depth",
 //! arXiv 2502.05795, §2.1; the paper's P is MMLU accuracy or perplexity).
+//!
+//! Decoders predict the next token of each; models that look both ways predict tokens that are masked, at their own places
+//! ([`crate::corpus::mask`]): their NLL and perplexity are of those ("pseudo-perplexity") and not comparable with a decoder's.
 //!
 //! Intervals are 95 % paired bootstraps over sequences: full and pruned are compared on the same resamples.
 

@@ -14,6 +14,7 @@ use crate::{
         task_rows::{self, TaskFindings},
     },
     model::families,
+    nn::attention::Sight,
     rows::{EvalRow, ItemRow},
     source::Checkpoint,
     walk::Watch,
@@ -62,6 +63,9 @@ pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError
     let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
     warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
     let config = families::read_config(&checkpoint.config)?;
+    if let Some(task) = tasks.first().filter(|_| config.sight() == Sight::Both) {
+        return Err(RunError::EncoderTask { model: plan.model.clone(), task: task.name.clone() });
+    }
     let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
     let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
     let watch = Watch { interrupted: host.interrupted, progress: host.progress };

@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 use super::Warning;
 use crate::{
     corpus::{
-        self, CorpusError, Cut, Packing, Sequences,
+        self, CorpusError, Cut, Framing, Packing, Sequences,
         task::{Form, Questions},
     },
     source::{
@@ -89,6 +89,7 @@ impl Input {
     pub fn load(
         &self,
         checkpoint: &Checkpoint,
+        framing: Framing,
         seed: u64,
         downloads: &dyn hub::Progress,
         warn: &mut Vec<Warning>,
@@ -98,7 +99,7 @@ impl Input {
             Self::Text { source, field, samples, seq_len, packing } => {
                 let tokenizer = checkpoint.tokenizer()?;
                 let separator = end_of_text(&checkpoint.config);
-                let cut = Cut { packing: *packing, seq_len: *seq_len, samples: *samples, separator };
+                let cut = Cut { packing: *packing, framing, seq_len: *seq_len, samples: *samples, separator };
                 let sequences = match source {
                     TextSource::BuiltIn => built_in(seed, &tokenizer, &cut)?,
                     TextSource::Named(name) => {

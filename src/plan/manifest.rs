@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Plan, Warning, ask::Prepared, peak_resident};
 use crate::{
-    corpus::{Sequences, hash},
+    corpus::{Sequences, hash, mask::Masked},
     model::{DecoderConfig, Residency, parameters},
     nn::clock::Seconds,
     source::{Checkpoint, FileDigest, TensorsError, hex},
@@ -79,6 +79,9 @@ pub struct InputFacts {
     pub sequences: usize,
     /// Tokens in them.
     pub tokens: usize,
+    /// Tokens of them that were masked and predicted; the hash is of what they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masked: Option<usize>,
 }
 
 /// A task of a run.
@@ -126,12 +129,13 @@ impl ModelFacts {
 }
 
 impl InputFacts {
-    pub(super) fn of(sequences: &Sequences) -> Self {
+    pub(super) fn of(sequences: &Sequences, masked: Option<&Masked>) -> Self {
         Self {
             sha256: sequences.hash.clone(),
             documents: sequences.documents,
             sequences: sequences.ids.len(),
             tokens: sequences.tokens(),
+            masked: masked.map(Masked::tokens),
         }
     }
 }

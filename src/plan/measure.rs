@@ -8,7 +8,7 @@ use super::{
     opened::Opened,
 };
 use crate::{
-    corpus::Sequences,
+    corpus::{Sequences, mask::Masked},
     metrics::{
         Verdict,
         angular::{Angular, cheapest_starts},
@@ -48,10 +48,28 @@ pub struct Findings {
     pub scores: Vec<SequenceScore>,
 }
 
+/// What a model reads, and what of it is predicted.
+pub(super) struct Reading<'a> {
+    ids: &'a [Vec<u32>],
+    scored: Ending<'a>,
+}
+
+impl<'a> Reading<'a> {
+    /// The sequences, or what is left of them where some tokens are masked.
+    pub const fn new(sequences: &'a Sequences, masked: Option<&'a Masked>) -> Self {
+        match masked {
+            Some(Masked { ids, targets }) => {
+                Self { ids: ids.as_slice(), scored: Ending::ScoreMasked { targets: targets.as_slice() } }
+            }
+            None => Self { ids: sequences.ids.as_slice(), scored: Ending::ScoreNextToken },
+        }
+    }
+}
+
 pub(super) fn measure(
     plan: &Plan,
     opened: &Opened,
-    sequences: &Sequences,
+    reading: &Reading<'_>,
     tasks: &[Prepared],
     host: &Host<'_>,
 ) -> Result<Findings, WalkError> {
@@ -70,9 +88,9 @@ pub(super) fn measure(
     observers.extend(angular.as_mut().map(|angular| angular as &mut dyn Observer));
     let scores = Walk {
         model: decoder,
-        sequences: &sequences.ids,
+        sequences: reading.ids,
         removals: &routes,
-        ending: if removals.is_empty() { Ending::Drop } else { Ending::ScoreNextToken },
+        ending: if removals.is_empty() { Ending::Drop } else { reading.scored },
         budget: Budget {
             kept_streams: if plan.measures.angular { Angular::kept_streams(layers) } else { 0 },
             ..opened.memory.budget(decoder.dtype())

@@ -7,6 +7,7 @@ mod eval;
 mod fine_tune;
 mod input;
 mod manifest;
+mod masking;
 mod measure;
 mod memory;
 mod opened;

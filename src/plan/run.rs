@@ -7,12 +7,14 @@ use serde::Serialize;
 use super::{
     Findings, InputError, Manifest, Plan, PrunePlan, TaskLoadError, Warning, ask,
     manifest::{InputFacts, TaskFacts},
-    measure::measure,
+    masking,
+    measure::{Reading, measure},
     opened::Opened,
 };
 use crate::{
-    corpus::{self, Sequences, requests::RequestError},
-    model::{DecoderConfig, ModelError, families},
+    corpus::{self, Sequences, mask::Masked, requests::RequestError, tasks::Task},
+    model::{DecoderConfig, ModelError, Outputs, families},
+    nn::attention::Sight,
     source::{Checkpoint, SourceError, hub},
     verify::VerifyError,
     walk::WalkError,
@@ -58,6 +60,40 @@ pub enum RunError {
         /// There.
         layers: usize,
     },
+    /// Questions of next tokens, to a model that does not predict them.
+    #[error(
+        "task cannot be put to an encoder ({task} asks for next tokens, {model} looks both ways); use a decoder, or no --task"
+    )]
+    EncoderTask {
+        /// The model as the user named it.
+        model: String,
+        /// The first such task.
+        task: String,
+    },
+    /// A head without a vocabulary.
+    #[error(
+        "model predicts no tokens ({model} marks where answers start and end); use angular or variance, or its masked-token checkpoint"
+    )]
+    NoTokens {
+        /// The model as the user named it.
+        model: String,
+    },
+    /// A model that predicts masked tokens, without a mask.
+    #[error(
+        "mask token is unknown (neither config.json nor the tokenizer of {model} names one); add tokenizer.json, or mask_token_id to config.json"
+    )]
+    NoMask {
+        /// The model as the user named it.
+        model: String,
+    },
+    /// Nothing can be masked.
+    #[error(
+        "input predicts nothing (each of the {sequences} sequences has special tokens alone); give other sequences"
+    )]
+    NothingToMask {
+        /// Number of sequences.
+        sequences: usize,
+    },
     /// No sequence has a next token.
     #[error("input predicts nothing (each of the {sequences} sequences has a single token); give longer sequences")]
     NothingToPredict {
@@ -97,25 +133,51 @@ pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
     warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
     let config = families::read_config(&checkpoint.config)?;
-    let sequences = plan.input.load(&checkpoint, plan.seed, host.downloads, &mut warnings)?;
-    check(plan, &config, &sequences, &mut warnings)?;
+    refuse(plan, &config, tasks.first())?;
+    let framing = masking::framing(config.sight());
+    let sequences = plan.input.load(&checkpoint, framing, plan.seed, host.downloads, &mut warnings)?;
+    let masked = masking::masked(&sequences.ids, &checkpoint, &config, plan.seed)?;
+    check(plan, &config, &sequences, masked.as_ref(), &mut warnings)?;
     let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
     let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
-    let findings = measure(plan, &opened, &sequences, &tasks, host)?;
+    let findings = measure(plan, &opened, &Reading::new(&sequences, masked.as_ref()), &tasks, host)?;
     let tasks = tasks.iter().map(TaskFacts::of).collect();
-    let manifest = opened.manifest(plan.clone(), InputFacts::of(&sequences), tasks, warnings);
+    let manifest = opened.manifest(plan.clone(), InputFacts::of(&sequences, masked.as_ref()), tasks, warnings);
     Ok(Run { manifest, findings })
 }
 
+/// Refuses what a model that looks both ways cannot be asked.
+fn refuse(plan: &Plan, config: &DecoderConfig, task: Option<&Task>) -> Result<(), RunError> {
+    let model = || plan.model.clone();
+    match task {
+        Some(task) if config.sight() == Sight::Both => {
+            Err(RunError::EncoderTask { model: model(), task: task.name.clone() })
+        }
+        _ if plan.measures.prune.is_some() && config.head.outputs != Outputs::Tokens => {
+            Err(RunError::NoTokens { model: model() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses what cannot be measured and warns of what can be, but means less.
-fn check(plan: &Plan, config: &DecoderConfig, sequences: &Sequences, warn: &mut Vec<Warning>) -> Result<(), RunError> {
+fn check(
+    plan: &Plan,
+    config: &DecoderConfig,
+    sequences: &Sequences,
+    masked: Option<&Masked>,
+    warn: &mut Vec<Warning>,
+) -> Result<(), RunError> {
     corpus::check_vocab(&sequences.ids, config.vocab).map_err(InputError::from)?;
     let (longest, context, count) = (sequences.longest(), config.context, sequences.ids.len());
     if longest > context {
         warn.push(Warning::BeyondContext { longest, context });
     }
-    let single = sequences.ids.iter().filter(|ids| ids.len() == 1).count();
-    let units = if plan.measures.prune.is_some() { count - single } else { count };
+    let silent = match masked {
+        Some(masked) => masked.targets.iter().filter(|targets| targets.is_empty()).count(),
+        None => sequences.ids.iter().filter(|ids| ids.len() == 1).count(),
+    };
+    let units = if plan.measures.prune.is_some() { count - silent } else { count };
     if units == 1 {
         warn.push(Warning::OneSequence);
     }
@@ -124,10 +186,16 @@ fn check(plan: &Plan, config: &DecoderConfig, sequences: &Sequences, warn: &mut 
     if window > layers {
         return Err(RunError::WindowTooLong { window, layers });
     }
-    match single {
-        0 => {}
-        single if single == count => return Err(RunError::NothingToPredict { sequences: count }),
-        single => warn.push(Warning::SingleTokens { count: single, sequences: count }),
+    match (silent, masked) {
+        (0, _) => Ok(()),
+        (silent, Some(_)) if silent == count => Err(RunError::NothingToMask { sequences: count }),
+        (silent, None) if silent == count => Err(RunError::NothingToPredict { sequences: count }),
+        (silent, masked) => {
+            warn.push(match masked {
+                Some(_) => Warning::NothingMasked { count: silent, sequences: count },
+                None => Warning::SingleTokens { count: silent, sequences: count },
+            });
+            Ok(())
+        }
     }
-    Ok(())
 }

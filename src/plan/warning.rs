@@ -39,6 +39,16 @@ pub enum Warning {
         /// Of how many.
         sequences: usize,
     },
+    /// Sequences in which nothing can be masked.
+    #[error(
+        "sequences of special tokens alone predict nothing ({count} of {sequences}); only variance and angles use them"
+    )]
+    NothingMasked {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        sequences: usize,
+    },
     /// LayerNorm Scaling and scaled initialisation do the same thing twice.
     #[error(
         "lns is combined with scaled initialisation, which the paper advises against (arXiv 2502.05795); use --init normal"

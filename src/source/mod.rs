@@ -234,6 +234,12 @@ impl Checkpoint {
         Ok(Some(config))
     }
 
+    /// Whether there is a tokenizer.
+    #[must_use]
+    pub const fn has_tokenizer(&self) -> bool {
+        self.tokenizer.is_some()
+    }
+
     /// The checkpoint's tokenizer.
     ///
     /// # Errors

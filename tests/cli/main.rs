@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod encoders;
 mod known_answers;
 mod outputs;
 mod plans;

@@ -33,7 +33,7 @@ fn tokenizer(special: &str) -> Tokenizer {
 }
 
 fn cut(packing: Packing, seq_len: usize, samples: usize) -> Cut {
-    Cut { packing, seq_len, samples, separator: None }
+    Cut { packing, framing: Framing::Documents, seq_len, samples, separator: None }
 }
 
 fn run(texts: &[&str], special: &str, cut: Cut) -> Result<Sequences, CorpusError> {
@@ -45,6 +45,17 @@ fn packed_documents_follow_each_other_with_their_special_tokens() {
     let sequences = run(&["a b", "c", "a a a"], "<s> A", cut(Packing::Packed, 4, 2)).unwrap();
     assert_eq!(sequences.ids, [[1, 3, 4, 1], [5, 1, 3, 3]]);
     assert_eq!((sequences.documents, sequences.missing(), sequences.truncated), (3, 0, 0));
+}
+
+#[test]
+fn sequences_that_are_framed_have_the_special_tokens_of_a_text_each() {
+    let framed = |packing, seq_len| Cut { framing: Framing::Sequences, separator: Some(2), ..cut(packing, seq_len, 9) };
+    let ids = |texts: &[&str], cut| run(texts, "<s> A </s>", cut).unwrap().ids;
+    assert_eq!(ids(&["a b", "c", "a a a"], framed(Packing::Packed, 4)), [[1, 3, 4, 2], [1, 5, 3, 2], [1, 3, 3, 2]]);
+    assert_eq!(ids(&["a b"], framed(Packing::Packed, 9)), [[1, 3, 4, 2]]);
+    assert_eq!(ids(&["a b c", "", "c"], framed(Packing::PerDocument, 4)), [vec![1, 3, 4, 2], vec![1, 5, 2]]);
+    let message = run(&["a"], "<s> A </s>", framed(Packing::Packed, 2)).unwrap_err().to_string();
+    assert!(message.contains("use 3 or more"), "{message}");
 }
 
 #[test]

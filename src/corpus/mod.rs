@@ -15,6 +15,7 @@ pub mod mask;
 mod parquet;
 pub mod requests;
 mod sequences;
+pub mod squad;
 pub mod task;
 pub mod tasks;
 pub mod text;

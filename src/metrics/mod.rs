@@ -9,6 +9,7 @@ pub mod growth;
 pub mod item_rows;
 pub mod paired;
 pub mod prune;
+pub mod squad;
 pub mod task_rows;
 pub mod variance;
 mod verdict;

@@ -123,7 +123,6 @@ fn values(metric: &PruneMetric, [full_nll, pruned_nll, kl, agreement, tokens]: T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::walk::Work;
 
     fn score(nll: f64, kl: f64, agreement: u64, tokens: u64) -> SequenceScore {
         SequenceScore { nll, kl, agreement, tokens, ..SequenceScore::default() }
@@ -134,7 +133,7 @@ mod tests {
         let scores = NextTokenScores {
             full: vec![score(2.0, 0.0, 1, 1), score(9.0, 0.0, 9, 9)],
             removals: vec![vec![score(4.0, 0.5, 0, 1), score(18.0, 4.5, 3, 9)]],
-            work: Work::default(),
+            ..NextTokenScores::default()
         };
         let rows = rows("m", &removals(1, 1, &[Part::Block]), &scores, 0);
         assert_eq!((rows[0].baseline, rows[0].pruned, rows[0].count), (1.1, 2.2, 10));
@@ -149,7 +148,7 @@ mod tests {
         let full = vec![score(2.0, 0.0, 1, 1), score(9.0, 0.0, 9, 9)];
         let pruned = vec![score(4.0, 0.5, 0, 1), score(18.0, 4.5, 3, 9)];
         let removal = removals(1, 1, &[Part::Block]);
-        let without = NextTokenScores { full, removals: vec![pruned], work: Work::default() };
+        let without = NextTokenScores { full, removals: vec![pruned], ..NextTokenScores::default() };
         let mut with = without.clone();
         with.full.insert(1, SequenceScore::default());
         with.removals[0].insert(1, SequenceScore::default());

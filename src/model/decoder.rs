@@ -210,6 +210,10 @@ impl LayeredModel for Decoder {
     }
 
     fn embed(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor, ModelError> {
+        self.embed_pair(ids, positions, &vec![0; ids.len()])
+    }
+
+    fn embed_pair(&self, ids: &[u32], positions: &[u32], kinds: &[u32]) -> Result<Tensor, ModelError> {
         let EmbeddingConfig { scale, positions: learned, types, norm } = self.config.embedding;
         let mut x = self.embedded(names::EMBEDDING, self.config.vocab, ids)?;
         if scale != 1.0 {
@@ -223,7 +227,8 @@ impl LayeredModel for Decoder {
         }
         let DecoderConfig { hidden, norm_eps, .. } = self.config;
         if let Some(types) = types {
-            x = x.broadcast_add(&self.load(names::TYPES, &[types, hidden], Some(0..1))?)?;
+            let rows = self.load(names::TYPES, &[types, hidden], None)?;
+            x = (x + rows.index_select(&Tensor::new(kinds, &self.device)?, 0)?)?;
         }
         if norm { Ok(self.norm(names::EMBEDDING_NORM, hidden, norm_eps)?.forward(&x)?) } else { Ok(x) }
     }

@@ -59,6 +59,15 @@ pub trait LayeredModel {
     /// Weights that cannot be read, or a position that the model has not learned.
     fn embed(&self, ids: &[u32], positions: &[u32]) -> Result<Tensor, ModelError>;
 
+    /// The same where tokens are of types that the model tells apart: the first text of a pair is of type 0, the second of type 1. Models
+    /// without types do not care.
+    ///
+    /// # Errors
+    /// As [`Self::embed`].
+    fn embed_pair(&self, ids: &[u32], positions: &[u32], _types: &[u32]) -> Result<Tensor, ModelError> {
+        self.embed(ids, positions)
+    }
+
     /// Block `layer`, loaded if it is not resident. The caller drops it when it is done with it.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod batch;
 mod budget;
 mod error;
 mod lanes;
+mod marks;
 mod next_token;
 mod route;
 mod site;
@@ -16,6 +17,7 @@ mod tile;
 pub use batch::{Batch, Prediction};
 pub use budget::{Budget, MemoryPlan};
 pub use error::WalkError;
+pub use marks::{MARKED, Marks};
 pub use next_token::{NextTokenScores, SequenceScore, Work};
 pub use route::Route;
 pub use site::{Observer, Site};
@@ -60,6 +62,11 @@ pub enum Ending<'a> {
     ScoreMasked {
         /// Of each sequence, positions and the tokens that belong there.
         targets: &'a [Vec<(usize, u32)>],
+    },
+    /// Where answers start and end is marked on every route: what a model with such a head says of pairs of texts.
+    MarkSpans {
+        /// Of each sequence, the index of the first token of the second text.
+        seconds: &'a [usize],
     },
     /// Some tokens of each sequence are scored on every route. Where nobody observes, sequences that begin alike share what they begin
     /// with: it goes through each block once for all of them.
@@ -231,7 +238,7 @@ impl Pass<'_> {
             Ending::ScoreFrom { firsts, .. } if self.shares => Batch::tree(sequences, which, firsts),
             Ending::ScoreFrom { firsts, .. } => Batch::new(sequences, which).predicting_from(firsts),
             Ending::ScoreMasked { targets } => Batch::new(sequences, which).predicting(targets),
-            Ending::Drop | Ending::ScoreNextToken => Batch::new(sequences, which),
+            Ending::Drop | Ending::ScoreNextToken | Ending::MarkSpans { .. } => Batch::new(sequences, which),
         }
     }
 
@@ -245,16 +252,20 @@ impl Pass<'_> {
             work.done += segment.evaluated;
             let read = |&sequence: &usize| match self.walk.ending {
                 Ending::ScoreFrom { .. } => read(&self.walk.sequences[sequence]).len(),
-                Ending::Drop | Ending::ScoreNextToken | Ending::ScoreMasked { .. } => {
-                    self.walk.sequences[sequence].len()
-                }
+                _ => self.walk.sequences[sequence].len(),
             };
             work.one_by_one += visited * segment.batch.sequences.iter().map(read).sum::<usize>() as u64;
         }
     }
 
     fn segment(&self, batch: Batch, routes: usize) -> Result<Segment, WalkError> {
-        let state = self.walk.model.embed(&batch.ids, &batch.ragged.positions())?;
+        let positions = batch.ragged.positions();
+        let state = match self.walk.ending {
+            Ending::MarkSpans { seconds } => {
+                self.walk.model.embed_pair(&batch.ids, &positions, &marks::types(&batch, seconds))?
+            }
+            _ => self.walk.model.embed(&batch.ids, &positions)?,
+        };
         let lanes = vec![Lane { state, entered: None, routes: (0..routes).collect() }];
         Ok(Segment { batch, lanes, group_tokens: self.walk.budget.group_tokens, evaluated: 0 })
     }
@@ -280,10 +291,13 @@ impl Pass<'_> {
             observers.iter_mut().try_for_each(|observer| observer.finish(batch))?;
         }
         let Some(unembed) = unembed.filter(|_| scored) else { return Ok(()) };
+        if matches!(self.walk.ending, Ending::MarkSpans { .. }) {
+            return marks::add(&segments, &unembed, self.removals, scores);
+        }
         let dtype = segments.first().map_or(DType::F32, |segment| segment.lanes[0].state.dtype());
         let scale = match self.walk.ending {
             Ending::ScoreFrom { scale, .. } => scale,
-            Ending::Drop | Ending::ScoreNextToken | Ending::ScoreMasked { .. } => Scale::LogProbability,
+            _ => Scale::LogProbability,
         };
         Scorer::new(segments, &unembed, scale)?.run(&unembed, self.removals, &self.walk.watch, scores)?;
         // The hidden states were finite; a head that overflows shows itself only here.

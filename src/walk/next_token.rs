@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{DType, Tensor};
 
 use super::{
-    Lane, Prediction, Scale, WalkError, Watch,
+    Lane, Marks, Prediction, Scale, WalkError, Watch,
     lanes::Segment,
     tile::{FullTile, Partial, pick, reduce},
 };
@@ -36,6 +36,8 @@ pub struct NextTokenScores {
     pub full: Vec<SequenceScore>,
     /// By removal, then by sequence.
     pub removals: Vec<Vec<SequenceScore>>,
+    /// Where answers start and end, if that was asked: by route, the full one first, then by sequence.
+    pub marks: Vec<Vec<Marks>>,
     /// What that took.
     pub work: Work,
 }
@@ -52,7 +54,7 @@ pub struct Work {
 impl NextTokenScores {
     pub(super) fn new(sequences: usize, removals: usize) -> Self {
         let none = vec![SequenceScore::default(); sequences];
-        Self { full: none.clone(), removals: vec![none; removals], work: Work::default() }
+        Self { full: none.clone(), removals: vec![none; removals], marks: Vec::new(), work: Work::default() }
     }
 }
 

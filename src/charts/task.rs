@@ -7,7 +7,7 @@ use super::chart::Chart;
 use super::prune::part_name;
 use super::ticks::thousands;
 use super::{accuracy, groups};
-use crate::rows::{Measure, Part, PruneMetric, PruneRow, TaskMetric};
+use crate::rows::{Part, PruneMetric, PruneRow, TaskMetric};
 
 /// A removal whose adjusted p-value is below this changes the accuracy for sure enough.
 pub(super) const SIGNIFICANT: f64 = 0.05;
@@ -110,7 +110,7 @@ impl<'a> Chosen<'a> {
 }
 
 fn accuracy_of<'a>(metric: &'a PruneMetric, task: &str) -> Option<&'a TaskMetric> {
-    metric.task().filter(|metric| metric.measure == Measure::Accuracy && *metric.task == *task)
+    metric.task().filter(|metric| metric.measure.is_rightness() && *metric.task == *task)
 }
 
 const fn blocks(row: &PruneRow) -> usize {

@@ -7,7 +7,13 @@ use std::{
 
 use anyhow::{Result, anyhow};
 
-use crate::{charts, files::write_atomically, plan::Run, rows::Position, tables};
+use crate::{
+    charts,
+    files::write_atomically,
+    plan::Run,
+    rows::{Position, PruneMetric},
+    tables,
+};
 
 /// Writes to stdout. Unlike `print!`, a closed pipe is an error and not a panic.
 pub fn print(text: &str) -> Result<()> {
@@ -112,7 +118,10 @@ pub fn stage(run: &Run, folder: &Path) -> Result<Vec<PathBuf>> {
     }
     if let (Some(rows), Some(plan)) = (&findings.prune, &run.manifest.plan.measures.prune) {
         written.extend(tables::write(&tables::prune(rows)?, &tables, "prune")?);
-        written.extend(charts::prune::draw(rows, plan.tolerance, model).write(&charts, "prune")?);
+        // A model that marks answers has no loss.
+        if rows.iter().any(|row| row.metric == PruneMetric::Nll) {
+            written.extend(charts::prune::draw(rows, plan.tolerance, model).write(&charts, "prune")?);
+        }
         for task in &findings.tasks {
             for (name, chart) in charts::task::draw(rows, &task.task, task.chance, model) {
                 let name = if findings.tasks.len() == 1 { name.to_owned() } else { format!("{name}-{}", task.task) };

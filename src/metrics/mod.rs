@@ -10,6 +10,7 @@ pub mod item_rows;
 pub mod paired;
 pub mod prune;
 pub mod squad;
+pub mod squad_rows;
 pub mod task_rows;
 pub mod variance;
 mod verdict;

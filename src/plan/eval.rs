@@ -7,6 +7,7 @@ use super::{
     ask::{self, Asked, Asking, Keep, Prepared},
     manifest::{NoText, TaskFacts},
     opened::Opened,
+    squad::{self, Squad},
 };
 use crate::{
     metrics::{
@@ -59,18 +60,25 @@ pub struct Evaluation {
 /// Whatever keeps the model or a task from being read, or the walk from its end. Nothing is written.
 pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError> {
     let mut warnings = Vec::new();
-    let tasks = ask::load(&plan.tasks, host.downloads, &mut warnings)?;
+    let (tasks, squad) = squad::apart(&plan.tasks);
+    let tasks = ask::load(&tasks, host.downloads, &mut warnings)?;
     let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
     warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
     let config = families::read_config(&checkpoint.config)?;
     if let Some(task) = tasks.first().filter(|_| config.sight() == Sight::Both) {
         return Err(RunError::EncoderTask { model: plan.model.clone(), task: task.name.clone() });
     }
+    let squad = squad.map(|squad| Squad::prepare(squad, plan.items, &checkpoint, &config)).transpose()?;
     let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
     let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
     let watch = Watch { interrupted: host.interrupted, progress: host.progress };
     let asking = Asking { decoder: &opened.decoder, memory: opened.budget, watch };
     let (mut eval, mut findings, mut items) = (Vec::new(), Vec::new(), plan.items.then(Vec::new));
+    if let Some(squad) = &squad {
+        let (scores, work) = squad.ask(&asking, &[])?;
+        eval.extend(scores.eval_rows(&plan.model, plan.seed));
+        findings.push(scores.findings(0.0, work));
+    }
     for prepared in &tasks {
         let Asked { answers, scores } = asking.ask(prepared, &[], Keep::of(plan.items))?;
         let Prepared { task, requests } = prepared;
@@ -80,7 +88,7 @@ pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError
             items.extend(item_rows::item_rows(&[], task, &requests.of_request, &scores));
         }
     }
-    let tasks = tasks.iter().map(TaskFacts::of).collect();
+    let tasks = tasks.iter().map(TaskFacts::of).chain(squad.iter().map(Squad::facts)).collect();
     let manifest = opened.manifest(plan.clone(), NoText, tasks, warnings);
     Ok(Evaluation { manifest, eval, tasks: findings, items })
 }

@@ -6,6 +6,7 @@ use super::{
     Host, Plan, PrunePlan,
     ask::{Asked, Asking, Keep, Prepared},
     opened::Opened,
+    squad::Squad,
 };
 use crate::{
     corpus::{Sequences, mask::Masked},
@@ -17,7 +18,7 @@ use crate::{
         task_rows::{self, TaskFindings},
         variance::Variance,
     },
-    model::LayeredModel,
+    model::{LayeredModel, Outputs},
     rows::{AngularRow, Growth, ItemRow, LayerRow, PruneRow},
     walk::{Budget, Ending, Observer, Route, SequenceScore, Walk, WalkError, Watch},
 };
@@ -66,11 +67,20 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// What is asked besides.
+#[derive(Clone, Copy)]
+pub(super) struct Asks<'a> {
+    /// Tasks of next tokens.
+    pub tasks: &'a [Prepared],
+    /// SQuAD.
+    pub squad: Option<&'a Squad>,
+}
+
 pub(super) fn measure(
     plan: &Plan,
     opened: &Opened,
     reading: &Reading<'_>,
-    tasks: &[Prepared],
+    asks: Asks<'_>,
     host: &Host<'_>,
 ) -> Result<Findings, WalkError> {
     let decoder = &opened.decoder;
@@ -80,7 +90,9 @@ pub(super) fn measure(
         .prune
         .as_ref()
         .map_or_else(Vec::new, |PrunePlan { parts, window, .. }| prune::removals(layers, *window, parts));
-    let routes: Vec<Route> = removals.iter().map(Removal::route).collect();
+    // A head that marks answers predicts no tokens of a text.
+    let predicts = decoder.config().head.outputs == Outputs::Tokens;
+    let routes: Vec<Route> = removals.iter().filter(|_| predicts).map(Removal::route).collect();
     let mut variance = plan.measures.variance.then(|| Variance::new(layers));
     let mut angular = plan.measures.angular.then(|| Angular::new(layers));
     let mut observers: Vec<&mut dyn Observer> = Vec::new();
@@ -90,7 +102,7 @@ pub(super) fn measure(
         model: decoder,
         sequences: reading.ids,
         removals: &routes,
-        ending: if removals.is_empty() { Ending::Drop } else { reading.scored },
+        ending: if routes.is_empty() { Ending::Drop } else { reading.scored },
         budget: Budget {
             kept_streams: if plan.measures.angular { Angular::kept_streams(layers) } else { 0 },
             ..opened.memory.budget(decoder.dtype())
@@ -100,7 +112,12 @@ pub(super) fn measure(
     .run(&mut observers)?;
     let layer_rows = variance.map(|variance| variance.rows(&plan.model));
     let angular_rows = angular.map(|angular| angular.rows(&plan.model));
-    let prune = plan.measures.prune.as_ref().map(|_| prune::rows(&plan.model, &removals, &scores, plan.seed));
+    let prune = plan
+        .measures
+        .prune
+        .as_ref()
+        .filter(|_| predicts)
+        .map(|_| prune::rows(&plan.model, &removals, &scores, plan.seed));
     let tolerance = plan.measures.prune.as_ref().map_or(0.0, |prune| prune.tolerance);
     let mut findings = Findings {
         growth: layer_rows.as_deref().and_then(growth::fit),
@@ -118,7 +135,7 @@ pub(super) fn measure(
         memory: opened.budget,
         watch: Watch { interrupted: host.interrupted, progress: host.progress },
     };
-    asked(plan, &asking, tasks, &removals, &mut findings)?;
+    asked(plan, &asking, asks, &removals, &mut findings)?;
     Ok(findings)
 }
 
@@ -126,12 +143,17 @@ pub(super) fn measure(
 fn asked(
     plan: &Plan,
     asking: &Asking<'_>,
-    tasks: &[Prepared],
+    asks: Asks<'_>,
     removals: &[Removal],
     findings: &mut Findings,
 ) -> Result<(), WalkError> {
     let Some(PrunePlan { tolerance, items, .. }) = &plan.measures.prune else { return Ok(()) };
-    for prepared in tasks {
+    if let Some(squad) = asks.squad {
+        let (scores, work) = squad.ask(asking, removals)?;
+        findings.prune.get_or_insert_default().extend(scores.prune_rows(&plan.model, removals, plan.seed));
+        findings.tasks.push(scores.findings(*tolerance, work));
+    }
+    for prepared in asks.tasks {
         let Asked { answers, scores } = asking.ask(prepared, removals, Keep::of(*items))?;
         let Prepared { task, requests } = prepared;
         let rows = task_rows::prune_rows(&plan.model, removals, task, &answers, plan.seed);

@@ -12,6 +12,7 @@ mod measure;
 mod memory;
 mod opened;
 mod run;
+mod squad;
 mod study;
 mod tasks;
 mod train;
@@ -27,6 +28,7 @@ pub use manifest::Manifest;
 pub use measure::Findings;
 pub use memory::{MemorySize, peak_resident};
 pub use run::{Host, Run, RunError, run};
+pub use squad::SquadError;
 pub use study::{
     Agreement, BASELINE, Difference, Diverged, Finding, FineTune, FineTuned, FullRun, PaperColumn, PaperSays, Size,
     SizeFindings, Study, StudyError, StudyFile, StudyFileError, StudyHost, StudyPlan, StudyWatcher, TextFacts, UnitRun,

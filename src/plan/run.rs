@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use super::{
-    Findings, InputError, Manifest, Plan, PrunePlan, TaskLoadError, Warning, ask,
+    Findings, InputError, Manifest, Plan, PrunePlan, TaskLoadError, TaskPlan, Warning, ask,
     manifest::{InputFacts, TaskFacts},
     masking,
-    measure::{Reading, measure},
+    measure::{Asks, Reading, measure},
     opened::Opened,
+    squad::{self, Squad, SquadError},
 };
 use crate::{
     corpus::{self, Sequences, mask::Masked, requests::RequestError, tasks::Task},
@@ -35,6 +36,9 @@ pub enum RunError {
     /// A task.
     #[error(transparent)]
     Task(#[from] TaskLoadError),
+    /// What SQuAD asks.
+    #[error(transparent)]
+    Squad(#[from] SquadError),
     /// What a task asks.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -72,7 +76,7 @@ pub enum RunError {
     },
     /// A head without a vocabulary.
     #[error(
-        "model predicts no tokens ({model} marks where answers start and end); use angular or variance, or its masked-token checkpoint"
+        "model predicts no tokens ({model} marks where answers start and end); ask it --task squad, or use angular or variance"
     )]
     NoTokens {
         /// The model as the user named it.
@@ -129,31 +133,35 @@ pub struct Run {
 pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let mut warnings = Vec::new();
     let tasks = plan.measures.prune.as_ref().map_or(&[][..], |prune| &prune.tasks);
-    let tasks = ask::load(tasks, host.downloads, &mut warnings)?;
+    let (tasks, squad) = squad::apart(tasks);
+    let tasks = ask::load(&tasks, host.downloads, &mut warnings)?;
     let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
     warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
     let config = families::read_config(&checkpoint.config)?;
-    refuse(plan, &config, tasks.first())?;
+    refuse(plan, &config, tasks.first(), squad)?;
+    let items = plan.measures.prune.as_ref().is_some_and(|prune| prune.items);
+    let squad = squad.map(|squad| Squad::prepare(squad, items, &checkpoint, &config)).transpose()?;
     let framing = masking::framing(config.sight());
     let sequences = plan.input.load(&checkpoint, framing, plan.seed, host.downloads, &mut warnings)?;
     let masked = masking::masked(&sequences.ids, &checkpoint, &config, plan.seed)?;
     check(plan, &config, &sequences, masked.as_ref(), &mut warnings)?;
     let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
     let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
-    let findings = measure(plan, &opened, &Reading::new(&sequences, masked.as_ref()), &tasks, host)?;
-    let tasks = tasks.iter().map(TaskFacts::of).collect();
+    let reading = Reading::new(&sequences, masked.as_ref());
+    let findings = measure(plan, &opened, &reading, Asks { tasks: &tasks, squad: squad.as_ref() }, host)?;
+    let tasks = tasks.iter().map(TaskFacts::of).chain(squad.iter().map(Squad::facts)).collect();
     let manifest = opened.manifest(plan.clone(), InputFacts::of(&sequences, masked.as_ref()), tasks, warnings);
     Ok(Run { manifest, findings })
 }
 
 /// Refuses what a model that looks both ways cannot be asked.
-fn refuse(plan: &Plan, config: &DecoderConfig, task: Option<&Task>) -> Result<(), RunError> {
+fn refuse(plan: &Plan, config: &DecoderConfig, task: Option<&Task>, squad: Option<&TaskPlan>) -> Result<(), RunError> {
     let model = || plan.model.clone();
     match task {
         Some(task) if config.sight() == Sight::Both => {
             Err(RunError::EncoderTask { model: model(), task: task.name.clone() })
         }
-        _ if plan.measures.prune.is_some() && config.head.outputs != Outputs::Tokens => {
+        _ if plan.measures.prune.is_some() && squad.is_none() && config.head.outputs != Outputs::Tokens => {
             Err(RunError::NoTokens { model: model() })
         }
         _ => Ok(()),

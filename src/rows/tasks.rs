@@ -28,6 +28,10 @@ pub enum Measure {
     AccuracyBytes,
     /// Mean over subjects of the accuracy.
     AccuracyMacro,
+    /// Share of questions whose answer is one of the right ones, but for case, punctuation and articles.
+    ExactMatch,
+    /// Mean over questions of the words that the answer and the nearest right one have in common. See [`crate::metrics::squad`].
+    F1,
     /// exp of the mean negative log-likelihood of continuations.
     Perplexity,
     /// exp of the negative log-likelihood per word.
@@ -49,12 +53,20 @@ impl Measure {
             Self::AccuracyNorm => "accuracy_norm",
             Self::AccuracyBytes => "accuracy_bytes",
             Self::AccuracyMacro => "accuracy_macro",
+            Self::ExactMatch => "exact_match",
+            Self::F1 => "f1",
             Self::Perplexity => "perplexity",
             Self::WordPerplexity => "word_perplexity",
             Self::BytePerplexity => "byte_perplexity",
             Self::BitsPerByte => "bits_per_byte",
             Self::TokenPerplexity => "token_perplexity",
         }
+    }
+
+    /// Whether it is a share of right items, which can be tested item by item.
+    #[must_use]
+    pub const fn is_rightness(self) -> bool {
+        matches!(self, Self::Accuracy | Self::ExactMatch)
     }
 
     /// Whether more is better: a share of right items.

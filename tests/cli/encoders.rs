@@ -1,5 +1,7 @@
 //! Models that look both ways: masked tokens are predicted, and nothing is asked that needs a next token.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::support::{fixture, program::Desk};
@@ -102,4 +104,68 @@ fn a_head_that_marks_answers_has_no_loss() {
     let desk = desk();
     desk.configure(&json!({"architectures": ["BertForQuestionAnswering"]}));
     desk.refuses("prune", &["model predicts no tokens (model marks where answers start and end)"]);
+}
+
+/// The fixture of `tests/squad`: a model that marks answers, and questions.
+fn answering() -> Desk {
+    let (desk, from) = (Desk::empty(), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/squad"));
+    let files = ["model/config.json", "model/model.safetensors", "model/tokenizer.json", "rows/squad/validation.jsonl"];
+    for file in files {
+        desk.write(file, std::fs::read(from.join(file)).unwrap());
+    }
+    desk
+}
+
+fn expected() -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/squad/expected.json");
+    super::support::json(&path)["models"].as_array().unwrap().clone()
+}
+
+fn mean(values: &Value) -> f64 {
+    let values: Vec<f64> = values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+#[test]
+fn squad_is_answered_with_and_without_every_block() {
+    let (desk, models) = (answering(), expected());
+    let run = found(&desk, "prune --task squad --data rows --seq-len 20 --out out");
+    let rows = run["prune"].as_array().unwrap();
+    assert_eq!(rows.len(), 2 * 3, "exact match and F1 of every block, and no loss");
+    for row in rows {
+        let removed = usize::try_from(row["first"].as_u64().unwrap()).unwrap();
+        let column = if row["metric"] == "exact_match:squad" { "exact" } else { "f1" };
+        for (found, model) in [("baseline", &models[0]), ("pruned", &models[removed + 1])] {
+            assert!((row[found].as_f64().unwrap() - mean(&model[column])).abs() < 1e-12, "{row}");
+        }
+        assert_eq!((&row["count"], row["p_adjusted"].is_number()), (&json!(20), column == "exact"));
+        assert!(row["ci_low"].is_number());
+    }
+    assert!(desk.path("out/tables/prune.csv").is_file() && desk.path("out/charts/accuracy.svg").is_file());
+    assert_eq!(run["manifest"]["tasks"][0]["documents"], 20);
+    let summary = desk.run("prune --model model --task squad --data rows --seq-len 20").succeeded().stdout;
+    assert!(summary.contains("exact match") && summary.contains("20 items of validation"), "{summary}");
+}
+
+#[test]
+fn squad_is_put_to_the_whole_model() {
+    let (desk, models) = (answering(), expected());
+    let rows = found(&desk, "eval --task squad --data rows")["eval"].clone();
+    assert_eq!((&rows[0]["metric"], &rows[1]["metric"]), (&json!("exact_match"), &json!("f1")));
+    assert!((rows[0]["value"].as_f64().unwrap() - mean(&models[0]["exact"])).abs() < 1e-12);
+    assert!((rows[1]["value"].as_f64().unwrap() - mean(&models[0]["f1"])).abs() < 1e-12);
+    assert_eq!(found(&desk, "eval --task squad --data rows --limit 7")["eval"][0]["count"], 7);
+}
+
+#[test]
+fn squad_is_refused_without_rows_without_marks_and_with_examples() {
+    let desk = answering();
+    let fails = |arguments: &str, facts: &[&str]| {
+        desk.leaves_nothing(|| desk.run(&format!("{arguments} --model model")).failed_with(facts));
+    };
+    fails("eval --task squad", &["rows of squad are missing (no --data)"]);
+    fails("eval --task squad --data nowhere", &["rows of squad are missing (nowhere/squad/validation.jsonl)"]);
+    fails("eval --task squad --data rows --shots 2", &["flag does not go with squad (--shots"]);
+    desk.configure(&json!({"architectures": ["BertForMaskedLM"]}));
+    fails("eval --task squad --data rows", &["model does not answer squad (model marks no starts and ends)"]);
 }

@@ -76,7 +76,7 @@ pub fn removals(findings: &TaskFindings, rows: &[PruneRow], tolerance: f64) -> S
     let of_task = |row: &&PruneRow| {
         let metric = row.metric.task();
         metric.is_some_and(|metric| {
-            *metric.task == findings.task && metric.measure == Measure::Accuracy && metric.group.is_none()
+            *metric.task == findings.task && metric.measure.is_rightness() && metric.group.is_none()
         })
     };
     let judged: Vec<(&PruneRow, Effect)> = rows.iter().filter(of_task).zip(findings.effects.iter().copied()).collect();

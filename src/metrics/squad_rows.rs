@@ -29,10 +29,12 @@ pub struct Scores {
     pub removals: Vec<Vec<Score>>,
 }
 
-const MEASURES: [(Measure, fn(&Score) -> f64); 2] =
-    [(Measure::ExactMatch, |score| score.exact), (Measure::F1, |score| score.f1)];
+/// What is read of a score.
+type Of = fn(&Score) -> f64;
 
-fn mean(scores: &[Score], of: fn(&Score) -> f64) -> f64 {
+const MEASURES: [(Measure, Of); 2] = [(Measure::ExactMatch, |score| score.exact), (Measure::F1, |score| score.f1)];
+
+fn mean(scores: &[Score], of: Of) -> f64 {
     scores.iter().map(of).sum::<f64>() / scores.len() as f64
 }
 
@@ -64,7 +66,7 @@ impl Scores {
     #[must_use]
     pub fn eval_rows(&self, model: &str, seed: u64) -> Vec<EvalRow> {
         let bootstrap = Bootstrap::new(self.full.len(), seed);
-        let row = |(metric, of): (Measure, fn(&Score) -> f64)| {
+        let row = |(metric, of): (Measure, Of)| {
             let terms: Vec<[f64; 2]> = self.full.iter().map(|score| [of(score), 1.0]).collect();
             let interval = bootstrap.interval(&terms, |[sum, questions]| sum / questions);
             EvalRow {

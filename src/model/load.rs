@@ -23,9 +23,12 @@ impl Decoder {
         Ok(Linear { weight, bias })
     }
 
-    /// Gains and biases are f32 whatever the type of the model: 1 + a small gain would lose most of it in bf16.
+    /// 1 + a small gain would lose most of it in a half type: such gains are f32 whatever the type of the model.
     pub(super) fn norm(&self, name: &str, width: usize, eps: f64) -> Result<Norm, ModelError> {
-        let tensor = |name: &str, offset| self.tensor(name, &[width], None, DType::F32, offset);
+        let tensor = |name: &str, offset: f64| {
+            let dtype = if offset == 0.0 { self.dtype() } else { DType::F32 };
+            self.tensor(name, &[width], None, dtype, offset)
+        };
         Ok(match self.config.norm {
             NormKind::Rms { offset } => Norm::Rms { gain: tensor(name, offset)?, eps },
             NormKind::Layer { bias } => Norm::Layer {

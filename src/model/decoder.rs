@@ -187,9 +187,12 @@ impl Decoder {
     fn gather(&self, name: &str, rows: usize, ids: &[u32]) -> Result<Tensor, ModelError> {
         let info = &self.files.tensors()[name];
         let row_bytes = usize::try_from(info.bytes()).unwrap_or(usize::MAX) / rows;
-        let gathered = self.files.with_bytes(name, None, |bytes| {
-            ids.iter().flat_map(|&id| &bytes[id as usize * row_bytes..][..row_bytes]).copied().collect::<Vec<u8>>()
-        })?;
+        let mut gathered = Vec::with_capacity(ids.len() * row_bytes);
+        // Row by row: what is mapped is read, and most rows of a large vocabulary are not asked for.
+        for &id in ids {
+            let row = id as usize..id as usize + 1;
+            self.files.with_bytes(name, Some(row), |bytes| gathered.extend_from_slice(bytes))?;
+        }
         let shape = [ids.len(), self.config.hidden];
         let tensor = convert::to_tensor(&gathered, info.dtype, &shape, self.dtype, &self.device);
         Ok(tensor.map_err(|bad| {

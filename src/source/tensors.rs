@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors, tensor::SafeTensorError};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::files::map;
+use crate::files::{map, map_read};
 
 /// Why weights could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -224,7 +224,7 @@ impl Shard {
             Bytes::Memory(bytes) => Ok(body(&bytes[range.start as usize..range.end as usize])),
             Bytes::File(file) => {
                 let unreadable = |error| TensorsError::Unreadable { path: PathBuf::from(&self.name), error };
-                Ok(body(&map(file, range).map_err(unreadable)?))
+                Ok(body(&map_read(file, range).map_err(unreadable)?))
             }
         }
     }

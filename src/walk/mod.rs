@@ -4,6 +4,7 @@
 //! and at each block all of them ("lanes") go through it while it is in memory: sweeping every single-block removal costs
 //! L(L+1)/2 block evaluations instead of L(L+1), reads each weight once, and is exact.
 
+mod ahead;
 mod batch;
 mod budget;
 mod error;
@@ -13,6 +14,7 @@ mod route;
 mod site;
 mod tile;
 
+pub use ahead::ReadAhead;
 pub use batch::{Batch, Prediction};
 pub use budget::{Budget, MemoryPlan};
 pub use error::WalkError;
@@ -29,6 +31,7 @@ use crate::{
     model::LayeredModel,
     nn::{cpu::keep_freed_buffers, host::with_f32},
 };
+use ahead::each_block;
 use batch::{read, shared};
 use budget::Size;
 use lanes::{Lane, Segment, notify};
@@ -202,15 +205,15 @@ impl Pass<'_> {
         // Later blocks carry more lanes; the head costs about as much as the last blocks.
         let cost =
             |layer: usize| if self.removals.is_empty() { layer as f64 } else { (layer * (layer + 1)) as f64 / 2.0 };
-        for layer in 0..layers {
-            let block = model.block(layer)?;
+        each_block(model, self.walk.budget.read_ahead, |layer, block| {
             for segment in &mut segments {
                 self.walk.watch.check()?;
                 segment.pass(layer, &block, &rotations, &routes, observers)?;
                 check_finite(&segment.lanes[0].state, layer)?;
             }
             (self.walk.watch.progress)((self.done + 0.8 * cost(layer + 1) / cost(layers)) / self.total);
-        }
+            Ok(())
+        })?;
         self.count(&segments, &routes, &mut scores.work);
         self.end(segments, observers, scores)?;
         (self.walk.watch.progress)((self.done + 1.0) / self.total);

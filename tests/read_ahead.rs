@@ -169,3 +169,32 @@ fn two_blocks_are_counted_where_the_budget_has_room_for_them_and_else_one() {
     assert_eq!(two.weight_bytes - one.weight_bytes, block);
     assert_eq!(of(1 << 30).read_ahead, ReadAhead::Off, "blocks that stay are not read ahead");
 }
+
+#[test]
+fn what_is_forecast_is_what_is_done_whatever_the_budget() {
+    let folder = folder(&|_, _| ());
+    let model = open(&folder, Residency::Streamed);
+    let routes: Vec<Route> = (0..SHAPE.layers)
+        .flat_map(|layer| {
+            [Part::Block, Part::Attention, Part::FeedForward].map(|part| Route::without(part, layer..=layer))
+        })
+        .collect();
+    let (sequences, interrupted) = (sequences(), AtomicBool::new(false));
+    let passes: Vec<usize> = [1, 10_000, 20_000, 1 << 30]
+        .into_iter()
+        .map(|bytes| {
+            let walk = Walk {
+                model: &model,
+                sequences: &sequences,
+                removals: &routes,
+                ending: Ending::ScoreFrom { firsts: &[4, 2, 1], scale: depthscope::walk::Scale::LogProbability },
+                budget: Budget { bytes, ..streamed(ReadAhead::NextBlock) },
+                watch: Watch { interrupted: &interrupted, progress: &|_| () },
+            };
+            let forecast = walk.forecast(false).unwrap();
+            assert_eq!(forecast.work, walk.run(&mut []).unwrap().work, "{bytes}");
+            forecast.passes()
+        })
+        .collect();
+    assert!(passes[0] > passes[1] && passes[1] > passes[3] && passes[3] == 1, "{passes:?}");
+}

@@ -87,6 +87,9 @@ pub struct MeasureArgs {
     pub input: InputArgs,
     #[command(flatten)]
     pub prune: PruneArgs,
+    /// Print what would be read, held and computed, and stop before a weight is read; what is on the Hub is fetched first
+    #[arg(long)]
+    pub plan: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }

@@ -1,7 +1,7 @@
 //! The one decoder that all families share: a configuration, a checkpoint, a device.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -9,8 +9,8 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Block, DecoderConfig, EmbeddingConfig, LayeredModel, ModelError, ModelShape, Take, Unembed, convert, layout, names,
-    preflight,
+    Block, BlockConfig, DecoderConfig, EmbeddingConfig, LayeredModel, ModelError, ModelShape, Take, Unembed, convert,
+    layout, names, preflight,
 };
 use crate::{
     nn::{
@@ -27,6 +27,17 @@ pub enum Residency {
     Resident,
     /// None: each block is read when its turn comes, so a model larger than memory works.
     Streamed,
+}
+
+impl Residency {
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Streamed => "streamed",
+        }
+    }
 }
 
 /// A causal decoder of any family.
@@ -91,6 +102,19 @@ impl Decoder {
     #[must_use]
     pub fn parameters(&self) -> u64 {
         parameters(&self.config)
+    }
+
+    /// Bytes of each block as they are stored. A tensor that holds the parts of several of ours counts once.
+    #[must_use]
+    pub fn stored_block_bytes(&self) -> Vec<u64> {
+        let of = |(layer, block): (usize, &BlockConfig)| {
+            let names = names::of_block(block, &self.config);
+            let ours = names.map(|(name, shape)| (format!("{}{name}", names::block(layer)), shape));
+            let stored: BTreeSet<String> =
+                ours.map(|(name, shape)| self.config.layout.stored(&name, &shape).name).collect();
+            stored.iter().filter_map(|name| self.files.tensors().get(name)).map(|info| info.bytes()).sum()
+        };
+        self.config.blocks.iter().enumerate().map(of).collect()
     }
 
     /// The names of the tensors that it reads, as they are stored. A checkpoint may hold others, which nothing reads.

@@ -13,7 +13,7 @@ use crate::{
         item_rows,
         task_rows::{self, TaskFindings},
     },
-    model::families,
+    model::{DecoderConfig, families},
     rows::{EvalRow, ItemRow},
     source::Checkpoint,
     walk::Watch,
@@ -57,12 +57,7 @@ pub struct Evaluation {
 /// # Errors
 /// Whatever keeps the model or a task from being read, or the walk from its end. Nothing is written.
 pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError> {
-    let mut warnings = Vec::new();
-    let tasks = ask::load(&plan.tasks, host.downloads, &mut warnings)?;
-    let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
-    warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
-    let config = families::read_config(&checkpoint.config)?;
-    let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
+    let (checkpoint, config, tasks, warnings) = ready(plan, host)?;
     let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
     let watch = Watch { interrupted: host.interrupted, progress: host.progress };
     let asking = Asking { decoder: &opened.decoder, memory: opened.budget, watch };
@@ -79,4 +74,18 @@ pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError
     let tasks = tasks.iter().map(TaskFacts::of).collect();
     let manifest = opened.manifest(plan.clone(), NoText, tasks, warnings);
     Ok(Evaluation { manifest, eval, tasks: findings, items })
+}
+
+/// Opens the model and reads what it is asked.
+pub(super) fn ready(
+    plan: &EvalPlan,
+    host: &Host<'_>,
+) -> Result<(Checkpoint, DecoderConfig, Vec<Prepared>, Vec<Warning>), RunError> {
+    let mut warnings = Vec::new();
+    let tasks = ask::load(&plan.tasks, host.downloads, &mut warnings)?;
+    let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
+    warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
+    let config = families::read_config(&checkpoint.config)?;
+    let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
+    Ok((checkpoint, config, tasks, warnings))
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Host, Plan, PrunePlan,
+    Host, Measures, Plan, PrunePlan,
     ask::{Asked, Asking, Keep, Prepared},
     opened::Opened,
 };
@@ -17,9 +17,9 @@ use crate::{
         task_rows::{self, TaskFindings},
         variance::Variance,
     },
-    model::LayeredModel,
+    model::{Decoder, LayeredModel},
     rows::{AngularRow, Growth, ItemRow, LayerRow, PruneRow},
-    walk::{Budget, Ending, Observer, Route, SequenceScore, Walk, WalkError, Watch},
+    walk::{Budget, Ending, MemoryPlan, Observer, Route, SequenceScore, Walk, WalkError, Watch},
 };
 
 /// The rows of a run; what was not measured is absent.
@@ -57,29 +57,15 @@ pub(super) fn measure(
 ) -> Result<Findings, WalkError> {
     let decoder = &opened.decoder;
     let layers = decoder.shape().layers;
-    let removals = plan
-        .measures
-        .prune
-        .as_ref()
-        .map_or_else(Vec::new, |PrunePlan { parts, window, .. }| prune::removals(layers, *window, parts));
+    let removals = plan.measures.removals(layers);
     let routes: Vec<Route> = removals.iter().map(Removal::route).collect();
     let mut variance = plan.measures.variance.then(|| Variance::new(layers));
     let mut angular = plan.measures.angular.then(|| Angular::new(layers));
     let mut observers: Vec<&mut dyn Observer> = Vec::new();
     observers.extend(variance.as_mut().map(|variance| variance as &mut dyn Observer));
     observers.extend(angular.as_mut().map(|angular| angular as &mut dyn Observer));
-    let scores = Walk {
-        model: decoder,
-        sequences: &sequences.ids,
-        removals: &routes,
-        ending: if removals.is_empty() { Ending::Drop } else { Ending::ScoreNextToken },
-        budget: Budget {
-            kept_streams: if plan.measures.angular { Angular::kept_streams(layers) } else { 0 },
-            ..opened.memory.budget(decoder.dtype())
-        },
-        watch: Watch { interrupted: host.interrupted, progress: host.progress },
-    }
-    .run(&mut observers)?;
+    let watch = Watch { interrupted: host.interrupted, progress: host.progress };
+    let scores = plan.measures.walk(decoder, &opened.memory, &sequences.ids, &routes, watch).run(&mut observers)?;
     let layer_rows = variance.map(|variance| variance.rows(&plan.model));
     let angular_rows = angular.map(|angular| angular.rows(&plan.model));
     let prune = plan.measures.prune.as_ref().map(|_| prune::rows(&plan.model, &removals, &scores, plan.seed));
@@ -95,13 +81,37 @@ pub(super) fn measure(
         tasks: Vec::new(),
         items: None,
     };
-    let asking = Asking {
-        decoder,
-        memory: opened.budget,
-        watch: Watch { interrupted: host.interrupted, progress: host.progress },
-    };
+    let asking = Asking { decoder, memory: opened.budget, watch };
     asked(plan, &asking, tasks, &removals, &mut findings)?;
     Ok(findings)
+}
+
+impl Measures {
+    /// Everything that is removed from a model of so many blocks.
+    pub(super) fn removals(&self, layers: usize) -> Vec<Removal> {
+        let of = |PrunePlan { parts, window, .. }: &PrunePlan| prune::removals(layers, *window, parts);
+        self.prune.as_ref().map_or_else(Vec::new, of)
+    }
+
+    /// The walk that measures, but for its observers.
+    pub(super) fn walk<'w>(
+        &self,
+        decoder: &'w Decoder,
+        memory: &MemoryPlan,
+        sequences: &'w [Vec<u32>],
+        removals: &'w [Route],
+        watch: Watch<'w>,
+    ) -> Walk<'w> {
+        let kept_streams = if self.angular { Angular::kept_streams(decoder.shape().layers) } else { 0 };
+        Walk {
+            model: decoder,
+            sequences,
+            removals,
+            ending: if removals.is_empty() { Ending::Drop } else { Ending::ScoreNextToken },
+            budget: Budget { kept_streams, ..memory.budget(decoder.dtype()) },
+            watch,
+        }
+    }
 }
 
 /// What every task says of every removal.

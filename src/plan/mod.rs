@@ -10,6 +10,7 @@ mod manifest;
 mod measure;
 mod memory;
 mod opened;
+mod preview;
 mod run;
 mod study;
 mod tasks;
@@ -25,6 +26,7 @@ pub use input::{Input, InputError, TextSource};
 pub use manifest::Manifest;
 pub use measure::Findings;
 pub use memory::{MemorySize, peak_resident};
+pub use preview::{Preview, WeightsFile, WillCompute, WillHold, WillRead, preview, preview_eval};
 pub use run::{Host, Run, RunError, run};
 pub use study::{
     Agreement, BASELINE, Difference, Diverged, Finding, FineTune, FineTuned, FullRun, PaperColumn, PaperSays, Size,

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use super::{
-    Findings, InputError, Manifest, Plan, PrunePlan, TaskLoadError, Warning, ask,
+    Findings, InputError, Manifest, Plan, PrunePlan, TaskLoadError, Warning,
+    ask::{self, Prepared},
     manifest::{InputFacts, TaskFacts},
     measure::measure,
     opened::Opened,
@@ -91,6 +92,25 @@ pub struct Run {
 /// # Errors
 /// Whatever keeps the model or the input from being read, or the walk from its end. Nothing is written.
 pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
+    let Ready { checkpoint, config, sequences, tasks, warnings } = ready(plan, host)?;
+    let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
+    let findings = measure(plan, &opened, &sequences, &tasks, host)?;
+    let tasks = tasks.iter().map(TaskFacts::of).collect();
+    let manifest = opened.manifest(plan.clone(), InputFacts::of(&sequences), tasks, warnings);
+    Ok(Run { manifest, findings })
+}
+
+/// All that a run needs before the first weight is read.
+pub(super) struct Ready {
+    pub checkpoint: Checkpoint,
+    pub config: DecoderConfig,
+    pub sequences: Sequences,
+    pub tasks: Vec<Prepared>,
+    pub warnings: Vec<Warning>,
+}
+
+/// Opens the model, reads text and tasks, and refuses what cannot be measured.
+pub(super) fn ready(plan: &Plan, host: &Host<'_>) -> Result<Ready, RunError> {
     let mut warnings = Vec::new();
     let tasks = plan.measures.prune.as_ref().map_or(&[][..], |prune| &prune.tasks);
     let tasks = ask::load(tasks, host.downloads, &mut warnings)?;
@@ -100,11 +120,7 @@ pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let sequences = plan.input.load(&checkpoint, plan.seed, host.downloads, &mut warnings)?;
     check(plan, &config, &sequences, &mut warnings)?;
     let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
-    let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
-    let findings = measure(plan, &opened, &sequences, &tasks, host)?;
-    let tasks = tasks.iter().map(TaskFacts::of).collect();
-    let manifest = opened.manifest(plan.clone(), InputFacts::of(&sequences), tasks, warnings);
-    Ok(Run { manifest, findings })
+    Ok(Ready { checkpoint, config, sequences, tasks, warnings })
 }
 
 /// Refuses what cannot be measured and warns of what can be, but means less.

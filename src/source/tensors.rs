@@ -147,6 +147,11 @@ impl TensorFiles {
         &self.tensors
     }
 
+    /// The files' names and sizes.
+    pub fn files(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.shards.iter().map(|shard| (shard.name.as_str(), shard.length))
+    }
+
     /// Runs `body` on some bytes of a tensor: those of `rows` of its first dimension, or all.
     ///
     /// The bytes are mapped for the time of the call alone: what has been read does not count as memory of this process

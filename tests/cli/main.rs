@@ -7,5 +7,6 @@ mod support;
 mod known_answers;
 mod outputs;
 mod plans;
+mod preview;
 mod tables;
 mod texts;

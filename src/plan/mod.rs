@@ -3,6 +3,7 @@
 mod ask;
 mod compare;
 mod device;
+mod doctor;
 mod eval;
 mod fine_tune;
 mod input;
@@ -21,6 +22,7 @@ mod warning;
 
 pub use compare::{CompareError, ComparePlan, Comparison, HELD_OUT, compare, held_out_of};
 pub use device::{DeviceChoice, DtypeChoice};
+pub use doctor::{Checkup, Folder, Openable, Presence, Problem, checkup};
 pub use eval::{EvalPlan, Evaluation, evaluate};
 pub use input::{Input, InputError, TextSource};
 pub use manifest::Manifest;

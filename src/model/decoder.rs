@@ -17,7 +17,7 @@ use crate::{
         Rotations,
         clock::{Work, timed},
     },
-    source::TensorFiles,
+    source::{TensorFiles, TensorInfo},
 };
 
 /// Whether weights stay in memory once they are loaded.
@@ -112,7 +112,7 @@ impl Decoder {
             let ours = names.map(|(name, shape)| (format!("{}{name}", names::block(layer)), shape));
             let stored: BTreeSet<String> =
                 ours.map(|(name, shape)| self.config.layout.stored(&name, &shape).name).collect();
-            stored.iter().filter_map(|name| self.files.tensors().get(name)).map(|info| info.bytes()).sum()
+            stored.iter().filter_map(|name| self.files.tensors().get(name)).map(TensorInfo::bytes).sum()
         };
         self.config.blocks.iter().enumerate().map(of).collect()
     }

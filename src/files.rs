@@ -101,6 +101,21 @@ pub fn map(file: &File, range: std::ops::Range<u64>) -> io::Result<memmap2::Mmap
     unsafe { memmap2::MmapOptions::new().offset(range.start).len(length).map(file) }
 }
 
+/// Maps a part of a file and reads all of it on this thread. Threads that share the work on it then never wait for the disk, and what
+/// they compute besides goes on.
+///
+/// # Errors
+/// Whatever the system reports.
+pub fn map_read(file: &File, range: std::ops::Range<u64>) -> io::Result<memmap2::Mmap> {
+    let map = map(file, range)?;
+    // Advice is no more than that: where the system does not take it, the pages come when they are touched.
+    #[cfg(unix)]
+    let _ = map.advise(memmap2::Advice::WillNeed);
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::PopulateRead);
+    Ok(map)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

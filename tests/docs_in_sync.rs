@@ -72,7 +72,7 @@ fn the_readme_lists_every_family() {
 
 #[test]
 fn every_flag_in_the_readme_exists() {
-    let help: String = ["scan", "verify", "train", "compare", "study", "eval", "tasks show"]
+    let help: String = ["scan", "verify", "train", "compare", "study", "eval", "tasks show", "doctor"]
         .map(|verb| {
             let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_depthscope"));
             let output = program.args(verb.split(' ')).arg("--help").output().unwrap();

@@ -15,7 +15,7 @@ use depthscope::{
     nn::Ragged,
     rng::Rng,
     rows::Part,
-    walk::{Budget, NextTokenScores, Observer, Route, SequenceScore, Site},
+    walk::{Budget, NextTokenScores, Observer, ReadAhead, Route, SequenceScore, Site},
 };
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::RngSeed};
 use serde_json::{Value, json};
@@ -148,13 +148,17 @@ fn case() -> impl Strategy<Value = Case> {
 fn budget() -> impl Strategy<Value = Budget> {
     let residency = select(vec![Residency::Resident, Residency::Streamed]);
     let group_tokens = prop_oneof![1..8usize, 8..80usize, Just(2048)];
-    (0..22u32, 0..8u64, group_tokens, residency).prop_map(|(log_bytes, kept_streams, group_tokens, residency)| Budget {
-        bytes: 1 << log_bytes,
-        element_bytes: 4,
-        kept_streams,
-        group_tokens,
-        residency,
-    })
+    let read_ahead = select(vec![ReadAhead::Off, ReadAhead::NextBlock]);
+    (0..22u32, 0..8u64, group_tokens, residency, read_ahead).prop_map(
+        |(log_bytes, kept_streams, group_tokens, residency, read_ahead)| Budget {
+            bytes: 1 << log_bytes,
+            element_bytes: 4,
+            kept_streams,
+            group_tokens,
+            residency,
+            read_ahead,
+        },
+    )
 }
 
 fn run(model: &Decoder, sequences: &[Vec<u32>], routes: &[Route]) -> NextTokenScores {

@@ -8,7 +8,7 @@ use depthscope::{
     metrics::angular::Angular,
     model::{Decoder, LayeredModel, Residency, families::read_config},
     source::TensorFiles,
-    walk::{Budget, Ending, NextTokenScores, Observer, Route, Walk, Watch},
+    walk::{Budget, Ending, NextTokenScores, Observer, ReadAhead, Route, Walk, Watch},
 };
 
 /// The checkpoint in a folder, in f32, to stay in memory.
@@ -43,6 +43,7 @@ pub fn walk(
         kept_streams: Angular::kept_streams(model.shape().layers),
         group_tokens: 2048,
         residency: Residency::Resident,
+        read_ahead: ReadAhead::Off,
     };
     walk_within(model, sequences, removals, ending, budget, observers)
 }

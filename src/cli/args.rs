@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 pub use super::{
     compare::CompareArgs,
+    doctor::DoctorArgs,
     eval::EvalArgs,
     study::StudyArgs,
     tasks::{TaskArgs, TasksVerb},
@@ -61,6 +62,8 @@ pub enum Verb {
     Train(Box<TrainArgs>),
     /// Carry out a training study: norm placements tuned, trained over seeds, compared, fine-tuned, reported; it can be stopped
     Study(Box<StudyArgs>),
+    /// Say what this machine gives a run, and what is to be mended; asks no server; exit 1 if a run would fail
+    Doctor(DoctorArgs),
     /// List the tasks that models can be asked, or show what one asks
     Tasks {
         #[command(subcommand)]
@@ -87,6 +90,9 @@ pub struct MeasureArgs {
     pub input: InputArgs,
     #[command(flatten)]
     pub prune: PruneArgs,
+    /// Print what would be read, held and computed, and stop before a weight is read; what is on the Hub is fetched first
+    #[arg(long)]
+    pub plan: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }

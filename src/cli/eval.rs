@@ -8,13 +8,13 @@ use clap::Args;
 use super::{
     DONE,
     args::{Format, RunArgs},
-    measure::watched,
+    measure::{preview, watched},
     output::{self, print},
     summary,
     tasks::TaskArgs,
 };
 use crate::{
-    plan::{DEFAULT_MODEL, DEFAULT_SEED, EvalPlan, Evaluation, evaluate},
+    plan::{DEFAULT_MODEL, DEFAULT_SEED, EvalPlan, Evaluation, evaluate, preview_eval},
     tables,
 };
 
@@ -28,6 +28,9 @@ pub struct EvalArgs {
     pub task: Vec<String>,
     #[command(flatten)]
     pub source: TaskArgs,
+    /// Print what would be read, held and computed, and stop before a weight is read; what is on the Hub is fetched first
+    #[arg(long)]
+    pub plan: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -49,6 +52,9 @@ impl EvalArgs {
 
 pub fn run(args: &EvalArgs) -> Result<u8> {
     let plan = args.plan();
+    if args.plan {
+        return preview(&args.run, |host| preview_eval(&plan, host));
+    }
     let (found, out) = watched(&args.run, |host| evaluate(&plan, host))?;
     if !args.run.quiet {
         found.manifest.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));

@@ -10,7 +10,7 @@ use super::{
     progress::Bars,
     summary,
 };
-use crate::plan::{DEFAULT_SEED, Host, Measures, Plan, run as carry_out};
+use crate::plan::{DEFAULT_SEED, Host, Measures, Plan, Preview, RunError, preview as preview_run, run as carry_out};
 
 /// What of the one pass is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub fn run(args: &MeasureArgs, which: Which) -> Result<u8> {
         bail!("--task asks questions of removals, and this removes nothing; use prune, scan or eval");
     }
     let plan = plan(args, which);
+    if args.plan {
+        return preview(&args.run, |host| preview_run(&plan, host));
+    }
     let (found, out) = watched(&args.run, |host| carry_out(&plan, host))?;
     if !args.run.quiet {
         found.manifest.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
@@ -54,6 +57,20 @@ where
     interrupt::results_are_being_written();
     bars.clear();
     Ok((found?, out))
+}
+
+/// `--plan`: says what would be done. Nothing is written, `--out` or not.
+pub fn preview(args: &RunArgs, look: impl FnOnce(&Host<'_>) -> Result<Preview, RunError>) -> Result<u8> {
+    let (found, _) = watched(args, look)?;
+    if !args.quiet {
+        found.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    }
+    match args.format {
+        Format::Json => print(&(serde_json::to_string_pretty(&found)? + "\n"))?,
+        Format::Table if args.quiet => {}
+        Format::Table => print(&summary::preview::render(&found))?,
+    }
+    Ok(DONE)
 }
 
 fn plan(args: &MeasureArgs, which: Which) -> Plan {

@@ -3,6 +3,7 @@
 mod args;
 mod compare;
 mod completions;
+mod doctor;
 mod eval;
 mod interrupt;
 mod measure;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(args) => verify::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Study(args) => study::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Tasks { verb } => tasks::run(verb.as_ref()),
         Verb::Tokenizer { verb: TokenizerVerb::Train(args) } => tokenizer::train(&args),
         Verb::Completions { shell } => completions::run(shell),

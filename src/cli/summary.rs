@@ -3,6 +3,7 @@
 pub mod comparison;
 mod findings;
 mod layer_table;
+pub mod preview;
 pub mod tasks;
 
 use std::path::PathBuf;

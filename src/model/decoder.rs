@@ -1,7 +1,7 @@
 //! The one decoder that all families share: a configuration, a checkpoint, a device.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -9,15 +9,15 @@ use std::{
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Block, DecoderConfig, EmbeddingConfig, Entry, HeadEntry, LayeredModel, ModelError, ModelShape, Take, Unembed,
-    convert, layout, names, preflight,
+    Block, BlockConfig, DecoderConfig, EmbeddingConfig, Entry, HeadEntry, LayeredModel, ModelError, ModelShape, Take,
+    Unembed, convert, layout, names, preflight,
 };
 use crate::{
     nn::{
         Rotations,
         clock::{Work, timed},
     },
-    source::TensorFiles,
+    source::{TensorFiles, TensorInfo},
 };
 
 /// Whether weights stay in memory once they are loaded.
@@ -27,6 +27,17 @@ pub enum Residency {
     Resident,
     /// None: each block is read when its turn comes, so a model larger than memory works.
     Streamed,
+}
+
+impl Residency {
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Streamed => "streamed",
+        }
+    }
 }
 
 /// A model of any family; encoders are decoders whose tokens look both ways.
@@ -91,6 +102,19 @@ impl Decoder {
     #[must_use]
     pub fn parameters(&self) -> u64 {
         parameters(&self.config)
+    }
+
+    /// Bytes of each block as they are stored. A tensor that holds the parts of several of ours counts once.
+    #[must_use]
+    pub fn stored_block_bytes(&self) -> Vec<u64> {
+        let of = |(layer, block): (usize, &BlockConfig)| {
+            let names = names::of_block(block, &self.config);
+            let ours = names.map(|(name, shape)| (format!("{}{name}", names::block(layer)), shape));
+            let stored: BTreeSet<String> =
+                ours.map(|(name, shape)| self.config.layout.stored(&name, &shape).name).collect();
+            stored.iter().filter_map(|name| self.files.tensors().get(name)).map(TensorInfo::bytes).sum()
+        };
+        self.config.blocks.iter().enumerate().map(of).collect()
     }
 
     /// The names of the tensors that it reads, as they are stored. A checkpoint may hold others, which nothing reads.
@@ -187,9 +211,12 @@ impl Decoder {
     fn gather(&self, name: &str, rows: usize, ids: &[u32]) -> Result<Tensor, ModelError> {
         let info = &self.files.tensors()[name];
         let row_bytes = usize::try_from(info.bytes()).unwrap_or(usize::MAX) / rows;
-        let gathered = self.files.with_bytes(name, None, |bytes| {
-            ids.iter().flat_map(|&id| &bytes[id as usize * row_bytes..][..row_bytes]).copied().collect::<Vec<u8>>()
-        })?;
+        let mut gathered = Vec::with_capacity(ids.len() * row_bytes);
+        // Row by row: what is mapped is read, and most rows of a large vocabulary are not asked for.
+        for &id in ids {
+            let row = id as usize..id as usize + 1;
+            self.files.with_bytes(name, Some(row), |bytes| gathered.extend_from_slice(bytes))?;
+        }
         let shape = [ids.len(), self.config.hidden];
         let tensor = convert::to_tensor(&gathered, info.dtype, &shape, self.dtype, &self.device);
         Ok(tensor.map_err(|bad| {

@@ -48,8 +48,9 @@ pub struct ModelShape {
     pub sight: Sight,
 }
 
-/// What a pass over the layers asks of a model. Blocks come one at a time, so that a model may keep only one in memory.
-pub trait LayeredModel {
+/// What a pass over the layers asks of a model. Blocks come one at a time, so that a model may keep only one or two in memory;
+/// the next may be asked for on another thread.
+pub trait LayeredModel: Sync {
     /// Its sizes.
     fn shape(&self) -> ModelShape;
 

@@ -127,23 +127,28 @@ impl Asking<'_> {
     /// # Errors
     /// Whatever ends the walk.
     pub fn ask(&self, prepared: &Prepared, removals: &[Removal], keep: Keep) -> Result<Asked, WalkError> {
-        let Requests { sequences, firsts, of_request, .. } = &prepared.requests;
-        let element_bytes = self.decoder.dtype().size_in_bytes() as u64;
-        let memory = MemoryPlan::for_trees(self.decoder.config(), element_bytes, self.memory.0);
+        let of_request = &prepared.requests.of_request;
         let routes: Vec<Route> = removals.iter().map(Removal::route).collect();
-        let scores = Walk {
-            model: self.decoder,
-            sequences,
-            removals: &routes,
-            ending: Ending::ScoreFrom { firsts, scale: prepared.scale(keep) },
-            budget: memory.budget(self.decoder.dtype()),
-            watch: self.watch,
-        }
-        .run(&mut [])?;
+        let scores = self.walk(prepared, &routes, keep).run(&mut [])?;
         let answers = Answers {
             full: likelihoods(of_request, &scores.full),
             removals: scores.removals.iter().map(|scores| likelihoods(of_request, scores)).collect(),
         };
         Ok(Asked { answers, scores })
+    }
+
+    /// The walk that answers.
+    pub fn walk<'w>(&'w self, prepared: &'w Prepared, removals: &'w [Route], keep: Keep) -> Walk<'w> {
+        let Requests { sequences, firsts, .. } = &prepared.requests;
+        let element_bytes = self.decoder.dtype().size_in_bytes() as u64;
+        let memory = MemoryPlan::for_trees(self.decoder.config(), element_bytes, self.memory.0);
+        Walk {
+            model: self.decoder,
+            sequences,
+            removals,
+            ending: Ending::ScoreFrom { firsts, scale: prepared.scale(keep) },
+            budget: memory.budget(self.decoder.dtype()),
+            watch: self.watch,
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         item_rows,
         task_rows::{self, TaskFindings},
     },
-    model::families,
+    model::{DecoderConfig, families},
     nn::attention::Sight,
     rows::{EvalRow, ItemRow},
     source::Checkpoint,
@@ -59,17 +59,7 @@ pub struct Evaluation {
 /// # Errors
 /// Whatever keeps the model or a task from being read, or the walk from its end. Nothing is written.
 pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError> {
-    let mut warnings = Vec::new();
-    let (tasks, squad) = squad::apart(&plan.tasks);
-    let tasks = ask::load(&tasks, host.downloads, &mut warnings)?;
-    let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
-    warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
-    let config = families::read_config(&checkpoint.config)?;
-    if let Some(task) = tasks.first().filter(|_| config.sight() == Sight::Both) {
-        return Err(RunError::EncoderTask { model: plan.model.clone(), task: task.name.clone() });
-    }
-    let squad = squad.map(|squad| Squad::prepare(squad, plan.items, &checkpoint, &config)).transpose()?;
-    let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
+    let ReadyEval { checkpoint, config, tasks, squad, warnings } = ready(plan, host)?;
     let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
     let watch = Watch { interrupted: host.interrupted, progress: host.progress };
     let asking = Asking { decoder: &opened.decoder, memory: opened.budget, watch };
@@ -91,4 +81,29 @@ pub fn evaluate(plan: &EvalPlan, host: &Host<'_>) -> Result<Evaluation, RunError
     let tasks = tasks.iter().map(TaskFacts::of).chain(squad.iter().map(Squad::facts)).collect();
     let manifest = opened.manifest(plan.clone(), NoText, tasks, warnings);
     Ok(Evaluation { manifest, eval, tasks: findings, items })
+}
+
+/// All that an evaluation needs before the first weight is read.
+pub(super) struct ReadyEval {
+    pub checkpoint: Checkpoint,
+    pub config: DecoderConfig,
+    pub tasks: Vec<Prepared>,
+    pub squad: Option<Squad>,
+    pub warnings: Vec<Warning>,
+}
+
+/// Opens the model and reads what it is asked.
+pub(super) fn ready(plan: &EvalPlan, host: &Host<'_>) -> Result<ReadyEval, RunError> {
+    let mut warnings = Vec::new();
+    let (tasks, squad) = squad::apart(&plan.tasks);
+    let tasks = ask::load(&tasks, host.downloads, &mut warnings)?;
+    let checkpoint = Checkpoint::open(&plan.model.parse()?, host.downloads)?;
+    warnings.extend(Warning::of_origin(checkpoint.origin, &checkpoint.name));
+    let config = families::read_config(&checkpoint.config)?;
+    if let Some(task) = tasks.first().filter(|_| config.sight() == Sight::Both) {
+        return Err(RunError::EncoderTask { model: plan.model.clone(), task: task.name.clone() });
+    }
+    let squad = squad.map(|squad| Squad::prepare(squad, plan.items, &checkpoint, &config)).transpose()?;
+    let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
+    Ok(ReadyEval { checkpoint, config, tasks, squad, warnings })
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{Plan, Warning, ask::Prepared, peak_resident};
 use crate::{
     corpus::{Sequences, hash, mask::Masked},
-    model::{DecoderConfig, Residency, parameters},
+    model::{DecoderConfig, parameters},
     nn::clock::Seconds,
     source::{Checkpoint, FileDigest, TensorsError, hex},
     walk::MemoryPlan,
@@ -156,10 +156,7 @@ impl TaskFacts {
 
 impl MemoryFacts {
     pub(super) fn of(memory: MemoryPlan, budget: u64) -> Self {
-        let residency = match memory.residency {
-            Residency::Resident => "resident",
-            Residency::Streamed => "streamed",
-        };
-        Self { budget, weights: memory.weight_bytes, residency, peak_resident: peak_resident() }
+        let (weights, residency) = (memory.weight_bytes, memory.residency.name());
+        Self { budget, weights, residency, peak_resident: peak_resident() }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Host, Plan, PrunePlan,
+    Host, Measures, Plan, PrunePlan,
     ask::{Asked, Asking, Keep, Prepared},
     opened::Opened,
     squad::Squad,
@@ -18,9 +18,9 @@ use crate::{
         task_rows::{self, TaskFindings},
         variance::Variance,
     },
-    model::{LayeredModel, Outputs},
+    model::{Decoder, DecoderConfig, LayeredModel, Outputs},
     rows::{AngularRow, Growth, ItemRow, LayerRow, PruneRow},
-    walk::{Budget, Ending, Observer, Route, SequenceScore, Walk, WalkError, Watch},
+    walk::{Budget, Ending, MemoryPlan, Observer, Route, SequenceScore, Walk, WalkError, Watch},
 };
 
 /// The rows of a run; what was not measured is absent.
@@ -85,31 +85,17 @@ pub(super) fn measure(
 ) -> Result<Findings, WalkError> {
     let decoder = &opened.decoder;
     let layers = decoder.shape().layers;
-    let removals = plan
-        .measures
-        .prune
-        .as_ref()
-        .map_or_else(Vec::new, |PrunePlan { parts, window, .. }| prune::removals(layers, *window, parts));
+    let removals = plan.measures.removals(layers);
+    let routes = token_routes(&removals, decoder.config());
     // A head that marks answers predicts no tokens of a text.
     let predicts = decoder.config().head.outputs == Outputs::Tokens;
-    let routes: Vec<Route> = removals.iter().filter(|_| predicts).map(Removal::route).collect();
     let mut variance = plan.measures.variance.then(|| Variance::new(layers));
     let mut angular = plan.measures.angular.then(|| Angular::new(layers));
     let mut observers: Vec<&mut dyn Observer> = Vec::new();
     observers.extend(variance.as_mut().map(|variance| variance as &mut dyn Observer));
     observers.extend(angular.as_mut().map(|angular| angular as &mut dyn Observer));
-    let scores = Walk {
-        model: decoder,
-        sequences: reading.ids,
-        removals: &routes,
-        ending: if routes.is_empty() { Ending::Drop } else { reading.scored },
-        budget: Budget {
-            kept_streams: if plan.measures.angular { Angular::kept_streams(layers) } else { 0 },
-            ..opened.memory.budget(decoder.dtype())
-        },
-        watch: Watch { interrupted: host.interrupted, progress: host.progress },
-    }
-    .run(&mut observers)?;
+    let watch = Watch { interrupted: host.interrupted, progress: host.progress };
+    let scores = plan.measures.walk(decoder, &opened.memory, reading, &routes, watch).run(&mut observers)?;
     let layer_rows = variance.map(|variance| variance.rows(&plan.model));
     let angular_rows = angular.map(|angular| angular.rows(&plan.model));
     let prune = plan
@@ -130,13 +116,43 @@ pub(super) fn measure(
         tasks: Vec::new(),
         items: None,
     };
-    let asking = Asking {
-        decoder,
-        memory: opened.budget,
-        watch: Watch { interrupted: host.interrupted, progress: host.progress },
-    };
+    let asking = Asking { decoder, memory: opened.budget, watch };
     asked(plan, &asking, asks, &removals, &mut findings)?;
     Ok(findings)
+}
+
+/// The routes whose predictions are scored on a text: none where the head predicts no tokens.
+pub(super) fn token_routes(removals: &[Removal], config: &DecoderConfig) -> Vec<Route> {
+    let predicts = config.head.outputs == Outputs::Tokens;
+    removals.iter().filter(|_| predicts).map(Removal::route).collect()
+}
+
+impl Measures {
+    /// Everything that is removed from a model of so many blocks.
+    pub(super) fn removals(&self, layers: usize) -> Vec<Removal> {
+        let of = |PrunePlan { parts, window, .. }: &PrunePlan| prune::removals(layers, *window, parts);
+        self.prune.as_ref().map_or_else(Vec::new, of)
+    }
+
+    /// The walk that measures, but for its observers.
+    pub(super) fn walk<'w>(
+        &self,
+        decoder: &'w Decoder,
+        memory: &MemoryPlan,
+        reading: &Reading<'w>,
+        removals: &'w [Route],
+        watch: Watch<'w>,
+    ) -> Walk<'w> {
+        let kept_streams = if self.angular { Angular::kept_streams(decoder.shape().layers) } else { 0 };
+        Walk {
+            model: decoder,
+            sequences: reading.ids,
+            removals,
+            ending: if removals.is_empty() { Ending::Drop } else { reading.scored },
+            budget: Budget { kept_streams, ..memory.budget(decoder.dtype()) },
+            watch,
+        }
+    }
 }
 
 /// What every task says of every removal.

@@ -3,6 +3,7 @@
 mod ask;
 mod compare;
 mod device;
+mod doctor;
 mod eval;
 mod fine_tune;
 mod input;
@@ -11,6 +12,7 @@ mod masking;
 mod measure;
 mod memory;
 mod opened;
+mod preview;
 mod run;
 mod squad;
 mod study;
@@ -22,11 +24,13 @@ mod warning;
 
 pub use compare::{CompareError, ComparePlan, Comparison, HELD_OUT, compare, held_out_of};
 pub use device::{DeviceChoice, DtypeChoice};
+pub use doctor::{Checkup, Folder, Openable, Presence, Problem, checkup};
 pub use eval::{EvalPlan, Evaluation, evaluate};
 pub use input::{Input, InputError, TextSource};
 pub use manifest::Manifest;
 pub use measure::Findings;
 pub use memory::{MemorySize, peak_resident};
+pub use preview::{Preview, WeightsFile, WillCompute, WillHold, WillRead, preview, preview_eval};
 pub use run::{Host, Run, RunError, run};
 pub use squad::SquadError;
 pub use study::{

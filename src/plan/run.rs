@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use super::{
-    Findings, InputError, Manifest, Plan, PrunePlan, TaskLoadError, TaskPlan, Warning, ask,
+    Findings, InputError, Manifest, Plan, PrunePlan, TaskLoadError, TaskPlan, Warning,
+    ask::{self, Prepared},
     manifest::{InputFacts, TaskFacts},
     masking,
     measure::{Asks, Reading, measure},
@@ -131,6 +132,28 @@ pub struct Run {
 /// # Errors
 /// Whatever keeps the model or the input from being read, or the walk from its end. Nothing is written.
 pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
+    let Ready { checkpoint, config, sequences, masked, tasks, squad, warnings } = ready(plan, host)?;
+    let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
+    let reading = Reading::new(&sequences, masked.as_ref());
+    let findings = measure(plan, &opened, &reading, Asks { tasks: &tasks, squad: squad.as_ref() }, host)?;
+    let tasks = tasks.iter().map(TaskFacts::of).chain(squad.iter().map(Squad::facts)).collect();
+    let manifest = opened.manifest(plan.clone(), InputFacts::of(&sequences, masked.as_ref()), tasks, warnings);
+    Ok(Run { manifest, findings })
+}
+
+/// All that a run needs before the first weight is read.
+pub(super) struct Ready {
+    pub checkpoint: Checkpoint,
+    pub config: DecoderConfig,
+    pub sequences: Sequences,
+    pub masked: Option<Masked>,
+    pub tasks: Vec<Prepared>,
+    pub squad: Option<Squad>,
+    pub warnings: Vec<Warning>,
+}
+
+/// Opens the model, reads text and tasks, and refuses what cannot be measured.
+pub(super) fn ready(plan: &Plan, host: &Host<'_>) -> Result<Ready, RunError> {
     let mut warnings = Vec::new();
     let tasks = plan.measures.prune.as_ref().map_or(&[][..], |prune| &prune.tasks);
     let (tasks, squad) = squad::apart(tasks);
@@ -146,12 +169,7 @@ pub fn run(plan: &Plan, host: &Host<'_>) -> Result<Run, RunError> {
     let masked = masking::masked(&sequences.ids, &checkpoint, &config, plan.seed)?;
     check(plan, &config, &sequences, masked.as_ref(), &mut warnings)?;
     let tasks = ask::prepare(tasks, &checkpoint, &config, &mut warnings)?;
-    let opened = Opened::new(checkpoint, config, (plan.device, plan.dtype, plan.memory))?;
-    let reading = Reading::new(&sequences, masked.as_ref());
-    let findings = measure(plan, &opened, &reading, Asks { tasks: &tasks, squad: squad.as_ref() }, host)?;
-    let tasks = tasks.iter().map(TaskFacts::of).chain(squad.iter().map(Squad::facts)).collect();
-    let manifest = opened.manifest(plan.clone(), InputFacts::of(&sequences, masked.as_ref()), tasks, warnings);
-    Ok(Run { manifest, findings })
+    Ok(Ready { checkpoint, config, sequences, masked, tasks, squad, warnings })
 }
 
 /// Refuses what a model that looks both ways cannot be asked.

@@ -90,18 +90,8 @@ impl Squad {
     /// # Errors
     /// Whatever ends the walk.
     pub fn ask(&self, asking: &Asking<'_>, removals: &[Removal]) -> Result<(Scores, Work), WalkError> {
-        let decoder = asking.decoder;
         let routes: Vec<Route> = removals.iter().map(Removal::route).collect();
-        let memory = MemoryPlan::new(decoder.config(), decoder.dtype().size_in_bytes() as u64, asking.memory.0);
-        let scores = Walk {
-            model: decoder,
-            sequences: &self.ids,
-            removals: &routes,
-            ending: Ending::MarkSpans { seconds: &self.seconds },
-            budget: memory.budget(decoder.dtype()),
-            watch: asking.watch,
-        }
-        .run(&mut [])?;
+        let scores = self.walk(asking, &routes).run(&mut [])?;
         let mut judged = scores.marks.iter().map(|marks| {
             let answers = squad::answers(&self.questions, &self.windows, marks);
             answers.iter().zip(&self.questions).map(|(answer, of)| squad::score(answer, &of.answers)).collect()
@@ -109,6 +99,20 @@ impl Squad {
         let full = judged.next().unwrap_or_default();
         let scores_of = Scores { task: SQUAD, split: self.split.clone(), full, removals: judged.collect() };
         Ok((scores_of, scores.work))
+    }
+
+    /// The walk that answers.
+    pub fn walk<'w>(&'w self, asking: &'w Asking<'_>, removals: &'w [Route]) -> Walk<'w> {
+        let decoder = asking.decoder;
+        let memory = MemoryPlan::new(decoder.config(), decoder.dtype().size_in_bytes() as u64, asking.memory.0);
+        Walk {
+            model: decoder,
+            sequences: &self.ids,
+            removals,
+            ending: Ending::MarkSpans { seconds: &self.seconds },
+            budget: memory.budget(decoder.dtype()),
+            watch: asking.watch,
+        }
     }
 
     /// For the manifest.

@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors, tensor::SafeTensorError};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::files::map;
+use crate::files::{map, map_read};
 
 /// Why weights could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +147,11 @@ impl TensorFiles {
         &self.tensors
     }
 
+    /// The files' names and sizes.
+    pub fn files(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.shards.iter().map(|shard| (shard.name.as_str(), shard.length))
+    }
+
     /// Runs `body` on some bytes of a tensor: those of `rows` of its first dimension, or all.
     ///
     /// The bytes are mapped for the time of the call alone: what has been read does not count as memory of this process
@@ -224,7 +229,7 @@ impl Shard {
             Bytes::Memory(bytes) => Ok(body(&bytes[range.start as usize..range.end as usize])),
             Bytes::File(file) => {
                 let unreadable = |error| TensorsError::Unreadable { path: PathBuf::from(&self.name), error };
-                Ok(body(&map(file, range).map_err(unreadable)?))
+                Ok(body(&map_read(file, range).map_err(unreadable)?))
             }
         }
     }

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::VerifyError;
 use crate::{
     model::{Decoder, Residency},
-    walk::{Batch, Budget, Ending, Observer, Site, Walk, WalkError, Watch},
+    walk::{Batch, Budget, Ending, Observer, ReadAhead, Site, Walk, WalkError, Watch},
 };
 
 /// Logits of every position of one sequence. It is the first `share` of the work.
@@ -17,6 +17,7 @@ pub fn logits(decoder: &Decoder, tokens: &[u32], watch: &Watch<'_>, share: f64) 
         kept_streams: 0,
         group_tokens: tokens.len(),
         residency: Residency::Resident,
+        read_ahead: ReadAhead::Off,
     };
     let progress = |done: f64| (watch.progress)(share * done);
     let walk = Walk {

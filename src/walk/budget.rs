@@ -2,6 +2,7 @@
 
 use candle_core::DType;
 
+use super::ReadAhead;
 use crate::{
     model::{BlockConfig, DecoderConfig, ModelShape, Residency, parameters},
     nn::AttentionShape,
@@ -20,6 +21,8 @@ pub struct Budget {
     pub group_tokens: usize,
     /// Whether blocks stay in memory: if they do, little is gained by many sequences in one pass.
     pub residency: Residency,
+    /// Whether the next block is read while one computes: only where blocks do not stay.
+    pub read_ahead: ReadAhead,
 }
 
 /// Sequences that make one pass over the layers, in segments that go through a block together; and how many routes share the
@@ -95,6 +98,8 @@ fn cut<T>(items: Vec<T>, limit: usize, size: impl Fn(bool, &T) -> usize) -> Vec<
 pub struct MemoryPlan {
     /// Whether the weights stay.
     pub residency: Residency,
+    /// Whether the next block is read while one computes.
+    pub read_ahead: ReadAhead,
     /// Weights that are in memory at a time.
     pub weight_bytes: u64,
     /// What one block needs while it computes.
@@ -113,8 +118,8 @@ const TREE_TOKENS: usize = 8192;
 const FEWEST_GROUP_TOKENS: usize = 128;
 
 impl MemoryPlan {
-    /// Divides `budget` bytes. Weights stay if they take at most half of it; a budget that is too small for one block is
-    /// exceeded rather than refused.
+    /// Divides `budget` bytes. Weights stay if they take at most half of it; else the next block is read ahead if two take at most two
+    /// thirds; a budget that is too small for one block is exceeded rather than refused.
     #[must_use]
     pub fn new(config: &DecoderConfig, element_bytes: u64, budget: u64) -> Self {
         Self::with_groups_of(GROUP_TOKENS, config, element_bytes, budget)
@@ -135,6 +140,7 @@ impl MemoryPlan {
             kept_streams: 0,
             group_tokens: self.group_tokens,
             residency: self.residency,
+            read_ahead: self.read_ahead,
         }
     }
 
@@ -142,16 +148,20 @@ impl MemoryPlan {
         let all = parameters(config) * element_bytes;
         // Loading a tensor holds it once more, widened to f32, before it has its final type.
         let residency = if all <= budget / 2 { Residency::Resident } else { Residency::Streamed };
-        let weight_bytes = match residency {
-            Residency::Resident => all,
-            Residency::Streamed => largest_block(config) * element_bytes + largest_matrix(config) * 4,
+        // Blocks that are read one after the other share the room in which a tensor is widened.
+        let streamed = |blocks: u64| blocks * largest_block(config) * element_bytes + largest_matrix(config) * 4;
+        let (read_ahead, weight_bytes) = match residency {
+            Residency::Resident => (ReadAhead::Off, all),
+            Residency::Streamed if streamed(2) <= budget / 3 * 2 => (ReadAhead::NextBlock, streamed(2)),
+            Residency::Streamed => (ReadAhead::Off, streamed(1)),
         };
         let left = budget.saturating_sub(weight_bytes);
         let per_token = work_floats(config) * 4;
         let affordable = usize::try_from(left / 2 / per_token).unwrap_or(usize::MAX);
         let group_tokens = affordable.clamp(FEWEST_GROUP_TOKENS, most);
         let work_bytes = group_tokens as u64 * per_token;
-        Self { residency, weight_bytes, work_bytes, stream_bytes: left.saturating_sub(work_bytes), group_tokens }
+        let stream_bytes = left.saturating_sub(work_bytes);
+        Self { residency, read_ahead, weight_bytes, work_bytes, stream_bytes, group_tokens }
     }
 }
 
@@ -190,7 +200,7 @@ mod tests {
     }
 
     fn budget(bytes: u64, residency: Residency) -> Budget {
-        Budget { bytes, element_bytes: 4, kept_streams: 0, group_tokens: 8, residency }
+        Budget { bytes, element_bytes: 4, kept_streams: 0, group_tokens: 8, residency, read_ahead: ReadAhead::Off }
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! and at each block all of them ("lanes") go through it while it is in memory: sweeping every single-block removal costs
 //! L(L+1)/2 block evaluations instead of L(L+1), reads each weight once, and is exact.
 
+mod ahead;
 mod batch;
 mod budget;
 mod error;
+mod forecast;
 mod lanes;
 mod marks;
 mod next_token;
@@ -14,9 +16,11 @@ mod route;
 mod site;
 mod tile;
 
+pub use ahead::ReadAhead;
 pub use batch::{Batch, Prediction};
 pub use budget::{Budget, MemoryPlan};
 pub use error::WalkError;
+pub use forecast::Forecast;
 pub use marks::{MARKED, Marks};
 pub use next_token::{NextTokenScores, SequenceScore, Work};
 pub use route::Route;
@@ -31,6 +35,7 @@ use crate::{
     model::{LayeredModel, ModelShape},
     nn::{attention::Sight, cpu::keep_freed_buffers, host::with_f32},
 };
+use ahead::each_block;
 use batch::{read, shared};
 use budget::Size;
 use lanes::{Lane, Segment, notify};
@@ -112,28 +117,34 @@ impl Walk<'_> {
     pub fn run(&self, observers: &mut [&mut dyn Observer]) -> Result<NextTokenScores, WalkError> {
         self.check_input()?;
         keep_freed_buffers();
-        let order = self.order(observers.is_empty());
-        let passes = self.budget.passes(self.model.shape(), &order.sizes, self.removals.len() + 1);
+        let Schedule { chunks, lots, shares } = self.schedule(observers.is_empty());
         let mut scores = NextTokenScores::new(self.sequences.len(), self.removals.len());
-        let removals_per_pass = (passes.routes - 1).max(1);
-        let batches: Vec<Vec<usize>> = match self.removals.len() {
-            0 => vec![vec![]],
-            n => (0..n).collect::<Vec<_>>().chunks(removals_per_pass).map(<[usize]>::to_vec).collect(),
-        };
-        let total = (batches.len() * passes.chunks.len()) as f64;
+        let total = (lots.len() * chunks.len()) as f64;
         let mut done = 0.0;
-        for (first, removals) in batches.iter().enumerate() {
+        for (first, removals) in lots.iter().enumerate() {
             let mut nobody: [&mut dyn Observer; 0] = [];
-            for chunk in &passes.chunks {
-                let chunk: Vec<Vec<usize>> =
-                    chunk.iter().map(|segment| segment.iter().map(|&at| order.sequences[at]).collect()).collect();
+            for chunk in &chunks {
                 let observers: &mut [&mut dyn Observer] = if first == 0 { &mut *observers } else { &mut nobody };
-                let pass = Pass { walk: self, removals, shares: order.shares, done, total };
-                pass.run(&chunk, observers, &mut scores)?;
+                let pass = Pass { walk: self, removals, shares, done, total };
+                pass.run(chunk, observers, &mut scores)?;
                 done += 1.0;
             }
         }
         Ok(scores)
+    }
+
+    /// How the budget cuts the run.
+    fn schedule(&self, unobserved: bool) -> Schedule {
+        let Order { sequences, sizes, shares } = self.order(unobserved);
+        let passes = self.budget.passes(self.model.shape(), &sizes, self.removals.len() + 1);
+        let removals_per_pass = (passes.routes - 1).max(1);
+        let lots = match self.removals.len() {
+            0 => vec![vec![]],
+            n => (0..n).collect::<Vec<_>>().chunks(removals_per_pass).map(<[usize]>::to_vec).collect(),
+        };
+        let named = |segment: Vec<usize>| segment.into_iter().map(|at| sequences[at]).collect();
+        let chunks = passes.chunks.into_iter().map(|chunk| chunk.into_iter().map(named).collect()).collect();
+        Schedule { chunks, lots, shares }
     }
 
     /// Sequences in the order in which they are taken: as they are, or, if they share, sorted, so that those that begin alike are neighbours.
@@ -176,6 +187,16 @@ impl Walk<'_> {
     }
 }
 
+/// The passes of a run: every chunk with every lot of removals.
+struct Schedule {
+    /// Each is a list of segments, each a list of sequences.
+    chunks: Vec<Vec<Vec<usize>>>,
+    /// Removals that are walked together.
+    lots: Vec<Vec<usize>>,
+    /// Whether sequences share what they begin with.
+    shares: bool,
+}
+
 /// The order in which sequences are taken.
 struct Order {
     sequences: Vec<usize>,
@@ -201,10 +222,8 @@ impl Pass<'_> {
         observers: &mut [&mut dyn Observer],
         scores: &mut NextTokenScores,
     ) -> Result<(), WalkError> {
-        let Walk { model, sequences, removals, .. } = *self.walk;
-        let routes: Vec<Route> = std::iter::once(Route::full())
-            .chain(self.removals.iter().map(|&removal| removals[removal].clone()))
-            .collect();
+        let Walk { model, sequences, .. } = *self.walk;
+        let routes = self.routes();
         let layers = model.shape().layers;
         let mut segments = chunk
             .iter()
@@ -218,19 +237,25 @@ impl Pass<'_> {
         // Later blocks carry more lanes; the head costs about as much as the last blocks.
         let cost =
             |layer: usize| if self.removals.is_empty() { layer as f64 } else { (layer * (layer + 1)) as f64 / 2.0 };
-        for layer in 0..layers {
-            let block = model.block(layer)?;
+        each_block(model, self.walk.budget.read_ahead, |layer, block| {
             for segment in &mut segments {
                 self.walk.watch.check()?;
                 segment.pass(layer, &block, &rotations, &routes, observers)?;
                 check_finite(&segment.lanes[0].state, layer)?;
             }
             (self.walk.watch.progress)((self.done + 0.8 * cost(layer + 1) / cost(layers)) / self.total);
-        }
+            Ok(())
+        })?;
         self.count(&segments, &routes, &mut scores.work);
         self.end(segments, observers, scores)?;
         (self.walk.watch.progress)((self.done + 1.0) / self.total);
         Ok(())
+    }
+
+    /// The full model, then each removal.
+    fn routes(&self) -> Vec<Route> {
+        let removed = self.removals.iter().map(|&removal| self.walk.removals[removal].clone());
+        std::iter::once(Route::full()).chain(removed).collect()
     }
 
     fn batch(&self, sequences: &[Vec<u32>], which: Vec<usize>) -> Batch {
@@ -244,18 +269,22 @@ impl Pass<'_> {
 
     /// What the segments did, and what routes and sequences one by one would have done.
     fn count(&self, segments: &[Segment], routes: &[Route], work: &mut Work) {
+        for segment in segments {
+            work.done += segment.evaluated;
+            work.one_by_one += self.one_by_one(&segment.batch, routes);
+        }
+    }
+
+    fn one_by_one(&self, batch: &Batch, routes: &[Route]) -> u64 {
         let layers = self.walk.model.shape().layers;
         // Where the removals are spread over several passes, each walks the full model too; alone it would be walked once.
         let first_pass = self.removals.first().is_none_or(|&removal| removal == 0);
         let visited: u64 = routes[usize::from(!first_pass)..].iter().map(|route| route.branches(layers)).sum();
-        for segment in segments {
-            work.done += segment.evaluated;
-            let read = |&sequence: &usize| match self.walk.ending {
-                Ending::ScoreFrom { .. } => read(&self.walk.sequences[sequence]).len(),
-                _ => self.walk.sequences[sequence].len(),
-            };
-            work.one_by_one += visited * segment.batch.sequences.iter().map(read).sum::<usize>() as u64;
-        }
+        let read = |&sequence: &usize| match self.walk.ending {
+            Ending::ScoreFrom { .. } => read(&self.walk.sequences[sequence]).len(),
+            _ => self.walk.sequences[sequence].len(),
+        };
+        visited * batch.sequences.iter().map(read).sum::<usize>() as u64
     }
 
     fn segment(&self, batch: Batch, routes: usize) -> Result<Segment, WalkError> {

@@ -8,5 +8,6 @@ mod encoders;
 mod known_answers;
 mod outputs;
 mod plans;
+mod preview;
 mod tables;
 mod texts;

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use depthscope::{
     model::{Decoder, LayeredModel, Residency, families::read_config},
     source::TensorFiles,
-    walk::{Batch, Budget, Ending, NextTokenScores, Observer, Route, Site, Walk, WalkError, Watch},
+    walk::{Batch, Budget, Ending, NextTokenScores, Observer, ReadAhead, Route, Site, Walk, WalkError, Watch},
 };
 
 pub mod program;
@@ -40,7 +40,14 @@ pub fn tokens(folder: &Path) -> Vec<Vec<u32>> {
 /// A budget in which everything fits.
 pub fn roomy(dtype: DType) -> Budget {
     let element_bytes = dtype.size_in_bytes() as u64;
-    Budget { bytes: 1 << 30, element_bytes, kept_streams: 0, group_tokens: 2048, residency: Residency::Resident }
+    Budget {
+        bytes: 1 << 30,
+        element_bytes,
+        kept_streams: 0,
+        group_tokens: 2048,
+        residency: Residency::Resident,
+        read_ahead: ReadAhead::Off,
+    }
 }
 
 pub fn walk(

@@ -1,4 +1,4 @@
-//! `doctor` says what a machine gives and what is to be mended.
+//! `doctor` says what a machine gives and what to fix.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "support/mod.rs"]

@@ -62,7 +62,7 @@ pub enum Verb {
     Train(Box<TrainArgs>),
     /// Carry out a training study: norm placements tuned, trained over seeds, compared, fine-tuned, reported; it can be stopped
     Study(Box<StudyArgs>),
-    /// Say what this machine gives a run, and what is to be mended; asks no server; exit 1 if a run would fail
+    /// Say what this machine gives a run, and what to fix; asks no server; exit 1 if a run would fail
     Doctor(DoctorArgs),
     /// List the tasks that models can be asked, or show what one asks
     Tasks {

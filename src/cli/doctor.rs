@@ -45,7 +45,7 @@ fn render(found: &Checkup) -> Result<String> {
         writeln!(text, "problem: {problem}")?;
     }
     if found.problems.is_empty() {
-        writeln!(text, "Nothing is to be mended.")?;
+        writeln!(text, "Nothing to fix.")?;
     }
     Ok(text)
 }

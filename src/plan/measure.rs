@@ -20,7 +20,7 @@ use crate::{
     },
     model::{Decoder, DecoderConfig, LayeredModel, Outputs},
     rows::{AngularRow, Growth, ItemRow, LayerRow, PruneRow},
-    walk::{Budget, Ending, MemoryPlan, Observer, Route, SequenceScore, Walk, WalkError, Watch},
+    walk::{Budget, Ending, MemoryPlan, NextTokenScores, Observer, Route, SequenceScore, Walk, WalkError, Watch},
 };
 
 /// The rows of a run; what was not measured is absent.
@@ -95,7 +95,12 @@ pub(super) fn measure(
     observers.extend(variance.as_mut().map(|variance| variance as &mut dyn Observer));
     observers.extend(angular.as_mut().map(|angular| angular as &mut dyn Observer));
     let watch = Watch { interrupted: host.interrupted, progress: host.progress };
-    let scores = plan.measures.walk(decoder, &opened.memory, reading, &routes, watch).run(&mut observers)?;
+    // Where nothing is asked of the text, as of a model that only marks answers, it is not read.
+    let scores = if observers.is_empty() && routes.is_empty() {
+        NextTokenScores::default()
+    } else {
+        plan.measures.walk(decoder, &opened.memory, reading, &routes, watch).run(&mut observers)?
+    };
     let layer_rows = variance.map(|variance| variance.rows(&plan.model));
     let angular_rows = angular.map(|angular| angular.rows(&plan.model));
     let prune = plan

@@ -116,7 +116,10 @@ pub fn preview(plan: &Plan, host: &Host<'_>) -> Result<Preview, RunError> {
     let reading = Reading::new(&sequences, masked.as_ref());
     let walk = plan.measures.walk(&about.decoder, &about.memory, &reading, &scored, watch);
     let observed = plan.measures.variance || plan.measures.angular;
-    let mut walks = vec![about.walk("text", walk.sequences, &scored, walk.forecast(observed)?)];
+    let mut walks = Vec::new();
+    if observed || !scored.is_empty() {
+        walks.push(about.walk("text", walk.sequences, &scored, walk.forecast(observed)?));
+    }
     let items = plan.measures.prune.as_ref().is_some_and(|PrunePlan { items, .. }| *items);
     walks.extend(about.asked(Asks { tasks: &tasks, squad: squad.as_ref() }, &routes, Keep::of(items), watch)?);
     Ok(about.preview(walks, warnings))
